@@ -1,0 +1,36 @@
+# Everything a fresh clone needs is two commands: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-all lint clean
+
+# Installs are redone when the project's metadata or the tested versions change.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "fuxi-ens needs Python 3.11 or newer, this is " + sys.version'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(PIP) -e '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed  ## train, forecast and verify on the packaged sample, in minutes
+	$(BIN)/fuxi-ens demo
+
+test: $(VENV)/.installed-dev lint  ## the suite without the slow tests
+	$(BIN)/python -m pytest -q -m 'not slow'
+
+test-all: $(VENV)/.installed-dev lint  ## the whole suite
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.installed-dev  ## style, types, architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:  ## remove the environment and what runs wrote
+	rm -rf $(VENV) runs

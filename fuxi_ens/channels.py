@@ -1,0 +1,143 @@
+"""The vocabulary of physical quantities: names, levels, units, roles. No other file spells them out.
+
+A *variable* is a physical quantity with its WeatherBench 2 long name (`geopotential`). A *channel* is one 2-D
+field of a frame (`z500`). Files are in *file units* (SI as in ERA5 stores), Python works in *model units*
+(fuxi_ens_facts 1.3: q in g/kg, precipitation in mm, radiation in Wh m-2); `Variable.to_model` is the factor.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import Final, Literal
+
+Transform = Literal["none", "log1p"]
+
+LEVELS_13: Final = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A physical quantity, the same on every level."""
+
+    short: str
+    """Channel prefix: `z` in `z500`, or the whole channel name of a surface field."""
+    name: str
+    """WeatherBench 2 long name, as in ERA5 stores."""
+    file_units: str
+    model_units: str
+    to_model: float
+    """Value in model units = value in file units * to_model."""
+    valid_range: tuple[float, float]
+    """Physically possible values in file units, wide enough for any real analysis."""
+    accumulated: bool = False
+    """A sum over the 6 h that end at the valid time; stored on disk with the suffix `_6hr`."""
+    input: bool = True
+    """Accumulations are outputs only: they are zeroed on input (facts 1.2)."""
+    transform: Transform = "none"
+    """Applied to model units before standardization; `log1p` for precipitation (facts 1.4)."""
+
+    @property
+    def file_name(self) -> str:
+        """Name of the array on disk."""
+        return f"{self.name}_6hr" if self.accumulated else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One 2-D field of a frame."""
+
+    name: str
+    variable: Variable
+    level: int | None
+    """Pressure level in hPa; None for surface fields."""
+
+
+_J_TO_WH: Final = 1.0 / 3600.0
+
+UPPER_AIR: Final = (
+    Variable("z", "geopotential", "m**2 s**-2", "m**2 s**-2", 1.0, (-1.5e4, 3.5e5)),
+    Variable("t", "temperature", "K", "K", 1.0, (150.0, 350.0)),
+    Variable("u", "u_component_of_wind", "m s**-1", "m s**-1", 1.0, (-200.0, 200.0)),
+    Variable("v", "v_component_of_wind", "m s**-1", "m s**-1", 1.0, (-200.0, 200.0)),
+    Variable("q", "specific_humidity", "kg kg**-1", "g kg**-1", 1e3, (-0.005, 0.05)),
+)
+
+SURFACE: Final = (
+    Variable("t2m", "2m_temperature", "K", "K", 1.0, (170.0, 345.0)),
+    Variable("d2m", "2m_dewpoint_temperature", "K", "K", 1.0, (150.0, 320.0)),
+    Variable("sst", "sea_surface_temperature", "K", "K", 1.0, (260.0, 320.0)),
+    Variable("u10m", "10m_u_component_of_wind", "m s**-1", "m s**-1", 1.0, (-120.0, 120.0)),
+    Variable("v10m", "10m_v_component_of_wind", "m s**-1", "m s**-1", 1.0, (-120.0, 120.0)),
+    Variable("u100m", "100m_u_component_of_wind", "m s**-1", "m s**-1", 1.0, (-150.0, 150.0)),
+    Variable("v100m", "100m_v_component_of_wind", "m s**-1", "m s**-1", 1.0, (-150.0, 150.0)),
+    Variable("msl", "mean_sea_level_pressure", "Pa", "Pa", 1.0, (8.5e4, 1.12e5)),
+    Variable("ssr", "surface_net_solar_radiation", "J m**-2", "W h m**-2", _J_TO_WH, (-1e5, 3e7), True, False),
+    Variable("ssrd", "surface_solar_radiation_downwards", "J m**-2", "W h m**-2", _J_TO_WH, (-1e5, 3e7), True, False),
+    Variable(
+        "fdir",
+        "total_sky_direct_solar_radiation_at_surface",
+        "J m**-2",
+        "W h m**-2",
+        _J_TO_WH,
+        (-1e5, 3e7),
+        True,
+        False,
+    ),
+    Variable("ttr", "top_net_thermal_radiation", "J m**-2", "W h m**-2", _J_TO_WH, (-1.2e7, 1e5), True, False),
+    Variable("tp", "total_precipitation", "m", "mm", 1e3, (-1e-4, 1.1), True, False, "log1p"),
+)
+
+STATIC_OROGRAPHY: Final = "geopotential_at_surface"
+STATIC_LAND_SEA_MASK: Final = "land_sea_mask"
+
+CHANNELS_78: Final[tuple[str, ...]] = tuple(
+    f"{variable.short}{level}" for variable in UPPER_AIR for level in LEVELS_13
+) + tuple(variable.short for variable in SURFACE)
+"""The 78 channels of FuXi-ENS in tensor order (facts 1.2): `z50` ... `q1000`, `t2m` ... `tp`."""
+
+DERIVED_SPEED: Final = MappingProxyType({"ws10m": ("u10m", "v10m"), "ws100m": ("u100m", "v100m")})
+"""Wind speeds that verification derives per member from two channels."""
+
+HEADLINE: Final = ("z500", "t850", "msl", "t2m", "ws10m", "tp")
+"""The six variables of the headline scorecard (facts 5.2: 6 variables x 60 lead times = 360)."""
+
+_UPPER_BY_SHORT: Final = MappingProxyType({variable.short: variable for variable in UPPER_AIR})
+_SURFACE_BY_SHORT: Final = MappingProxyType({variable.short: variable for variable in SURFACE})
+_UPPER_NAME: Final = re.compile(r"^([a-z]+?)(\d+)$")
+
+
+@cache
+def channel(name: str) -> Channel:
+    """Look a channel up by name. Raises KeyError for a name that is no channel."""
+    if name in _SURFACE_BY_SHORT:
+        return Channel(name, _SURFACE_BY_SHORT[name], None)
+    match = _UPPER_NAME.match(name)
+    if match and match[1] in _UPPER_BY_SHORT and int(match[2]) in LEVELS_13:
+        return Channel(name, _UPPER_BY_SHORT[match[1]], int(match[2]))
+    raise KeyError(f"{name!r} is no channel; see fuxi_ens.channels.CHANNELS_78")
+
+
+def is_channel(name: str) -> bool:
+    """Whether `name` is one of the 78 channels."""
+    return name in CHANNELS_78
+
+
+def components(name: str) -> tuple[str, ...]:
+    """Channels needed to verify `name`: itself, or the two components of a derived wind speed."""
+    return DERIVED_SPEED.get(name, (name,))
+
+
+def file_units(name: str) -> str:
+    """Units on disk of a channel or a derived wind speed."""
+    return channel(components(name)[0]).variable.file_units
+
+
+def in_tensor_order(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Sort channels into the order of `CHANNELS_78`."""
+    return tuple(sorted(names, key=CHANNELS_78.index))
+
+
+def upper_air_count(names: tuple[str, ...]) -> int:
+    """How many of the channels are on pressure levels; they come first in tensor order."""
+    return sum(channel(name).level is not None for name in names)

@@ -1,0 +1,366 @@
+"""One YAML file describes one complete run; this file is the only home of defaults.
+
+Sections are frozen, unknown keys are errors, and rules that span sections live in `Config.check`. Reading the file
+and explaining mistakes is `config_file.load_config`'s work, offered here under the public name `load_config`.
+"""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from fuxi_ens import channels as vocabulary
+from fuxi_ens.config_file import read_config
+from fuxi_ens.grid import REGIONS, LatLonGrid
+from fuxi_ens.times import Leads, Times, hours, lead_times, time_range
+
+Estimator = Literal["fair", "standard", "almost_fair"]
+Members = Annotated[int, Field(ge=2)]
+
+
+def _expand_channels(value: Any) -> Any:
+    return vocabulary.CHANNELS_78 if value == "fuxi_ens_78" else value
+
+
+def _known_channels(names: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [name for name in names if not vocabulary.is_channel(name)]
+    if unknown:
+        raise ValueError(f"unknown channels {unknown}; names are like z500, t2m, tp (fuxi_ens.channels.CHANNELS_78)")
+    if names != vocabulary.in_tensor_order(names) or len(set(names)) != len(names):
+        raise ValueError(
+            f"channels must be unique and in tensor order; write {list(vocabulary.in_tensor_order(tuple(set(names))))}"
+        )
+    return names
+
+
+Channels = Annotated[tuple[str, ...], BeforeValidator(_expand_channels), AfterValidator(_known_channels)]
+
+
+def _known_scored(names: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [n for n in names if not (vocabulary.is_channel(n) or n in vocabulary.DERIVED_SPEED)]
+    if unknown:
+        raise ValueError(f"cannot verify {unknown}; use channels or {list(vocabulary.DERIVED_SPEED)}")
+    return names
+
+
+def _known_regions(names: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [name for name in names if name not in REGIONS]
+    if unknown:
+        raise ValueError(f"unknown regions {unknown}; known are {list(REGIONS)}")
+    return names
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, strict about keys, documented by attribute docstrings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Period(Section):
+    """A span of valid times, both ends included."""
+
+    start: datetime
+    end: datetime
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.end < self.start:
+            raise ValueError(f"period ends at {self.end} before it starts at {self.start}")
+        return self
+
+    def contains(self, times: Times) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which of `times` lie inside."""
+        return np.asarray((times >= np.datetime64(self.start, "ns")) & (times <= np.datetime64(self.end, "ns")))
+
+
+Periods = Annotated[tuple[Period, ...], Field(min_length=1)]
+
+
+class RunConfig(Section):
+    """Identity of the run."""
+
+    name: str
+    folder: Path
+    """Everything the run writes goes below this folder."""
+    seed: NonNegativeInt = 2025
+    threads: NonNegativeInt = 0
+    """CPU threads for torch and Dask; 0 takes all cores the job was given."""
+
+
+class DataConfig(Section):
+    """Where the analysis comes from and which dates belong to which purpose."""
+
+    store: str
+    """Analysis in the ERA5 / WeatherBench 2 layout: a path, a URL (gs://, s3://, https://), or asset:NAME."""
+    static_store: str = ""
+    """Store of geopotential_at_surface and land_sea_mask; empty means `store` holds them."""
+    train: Periods
+    validation: Periods
+    test: Periods
+    step_size_hours: PositiveInt = 6
+    in_memory: bool = False
+    """Decode the chosen channels once and keep them in memory; for small grids."""
+
+    @property
+    def step_size(self) -> np.timedelta64:
+        """Time between frames."""
+        return hours(self.step_size_hours)
+
+
+class ModelConfig(Section):
+    """Shape of the network; the defaults are the released FuXi-ENS (facts, section 2)."""
+
+    channels: Channels = vocabulary.CHANNELS_78
+    """In tensor order; the word fuxi_ens_78 stands for all 78."""
+    height: PositiveInt = 721
+    width: PositiveInt = 1440
+    patch: PositiveInt = 8
+    embedding: PositiveInt = 1536
+    """Width D of a token."""
+    heads: PositiveInt = 24
+    window: PositiveInt = 18
+    """Side of an attention window in tokens; must divide the token grid."""
+    mlp_hidden: PositiveInt = 4096
+    perturbation_layers: PositiveInt = 2
+    forecast_layers: PositiveInt = 6
+    blocks_per_layer: PositiveInt = 7
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Dropout probability in the perturbation networks."""
+    output: Literal["state", "increment"] = "state"
+    """`state`: the network gives the next frame (release). `increment`: it gives the change from the unperturbed
+    newest frame in units of the 6 h standard deviation; learns faster from little data."""
+    polar_row: Literal["release", "zonal_mean"] = "zonal_mean"
+    """Rows beyond the last whole patch: `release` leaves the head bias there, `zonal_mean` copies the row above."""
+    initial_logvar: float = 0.0
+    """Log-variance both perturbation networks start from."""
+    logvar_bounds: tuple[float, float] = (-10.0, 10.0)
+
+    @property
+    def grid(self) -> LatLonGrid:
+        """The grid of the frames."""
+        return LatLonGrid(self.height, self.width)
+
+    @property
+    def token_grid(self) -> tuple[int, int]:
+        """Tokens in latitude and longitude; rows that fill no whole patch are dropped (facts 2.2)."""
+        return self.height // self.patch, self.width // self.patch
+
+    @model_validator(mode="after")
+    def _geometry(self) -> Self:
+        rows, columns = self.token_grid
+        if self.width % self.patch or rows % self.window or columns % self.window:
+            raise ValueError(
+                f"grid {self.height}x{self.width} in patches of {self.patch} gives {rows}x{columns} tokens, which "
+                f"windows of {self.window} do not tile; choose a window that divides {rows} and {columns}"
+            )
+        if self.embedding % self.heads or (self.embedding // self.heads) % 2:
+            raise ValueError(
+                f"embedding {self.embedding} over {self.heads} heads must give an even head size for rotary positions"
+            )
+        return self
+
+
+class StageConfig(Section):
+    """One stage of training; stages run in the order of the list, each from the weights of the one before."""
+
+    name: str
+    objective: Literal["l1", "crps_kl"]
+    """`l1`: deterministic pre-training of the forecast network. `crps_kl`: ensemble of members, CRPS plus KL."""
+    iterations: PositiveInt
+    learning_rate: PositiveFloat
+    final_learning_rate: NonNegativeFloat = 1e-7
+    warmup_iterations: NonNegativeInt = 0
+    batch_size: PositiveInt = 1
+    """Init times per rank and iteration."""
+    rollout_steps: PositiveInt = 1
+    """Model steps per sample; the gradient runs through all of them."""
+    members: Members = 4
+    """Members drawn from each sampled distribution."""
+    sampled: Literal["posterior", "prior", "both"] = "posterior"
+    """Where members come from in the first step; later steps always use the prior, as in a forecast."""
+    estimator: Estimator = "almost_fair"
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """Weight of the fair part in the almost-fair CRPS."""
+    kl_weight: NonNegativeFloat = 3e-4
+    """Factor of the mean KL(Q || P) per element, in nats."""
+    kl_warmup_iterations: NonNegativeInt = 0
+
+
+class TrainConfig(Section):
+    """Optimization."""
+
+    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+    weight_decay: NonNegativeFloat = 0.1
+    betas: tuple[float, float] = (0.9, 0.95)
+    clip_norm: PositiveFloat = 1.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    """Autocast type of the forward pass; norms, losses and optimizer state stay float32."""
+    channel_weights: Literal["equal", "increment"] = "equal"
+    """`equal` in standardized units, or proportional to 1 / standard deviation of the 6 h increment, which lets slowly
+    varying channels count."""
+    validate_every: PositiveInt = 1000
+    validation_init_times: PositiveInt = 16
+    checkpoint_every: PositiveInt = 500
+    log_every: PositiveInt = 50
+
+
+class InitTimes(Section):
+    """A regular series of init times, both ends included."""
+
+    start: datetime
+    end: datetime
+    every_hours: PositiveInt = 12
+
+    @property
+    def times(self) -> Times:
+        """The init times, datetime64[ns]."""
+        return time_range(np.datetime64(self.start, "ns"), np.datetime64(self.end, "ns"), hours(self.every_hours))
+
+
+class ForecastConfig(Section):
+    """Ensemble generation."""
+
+    init_times: InitTimes
+    members: PositiveInt = 50
+    steps: PositiveInt = 60
+    members_per_batch: PositiveInt = 1
+    """Members that pass the network together; fixed, so that a member's bits do not depend on their number."""
+    channels: Channels = vocabulary.CHANNELS_78
+    """Channels to write."""
+    leads_per_shard: PositiveInt = 20
+    """Lead times per file; a file holds all members."""
+    store: str = ""
+    """Analysis that gives the initial frames; empty means data.store."""
+
+
+class ClimatologyConfig(Section):
+    """The climatological reference ensemble: analyses of other years near the same day, at the same hour."""
+
+    periods: Periods
+    window_days: NonNegativeInt = 10
+    stride_days: PositiveInt = 5
+
+
+class VerifyConfig(Section):
+    """Which systems are compared with which truth."""
+
+    channels: Annotated[tuple[str, ...], AfterValidator(_known_scored)] = vocabulary.HEADLINE
+    regions: Annotated[tuple[str, ...], AfterValidator(_known_regions)] = (
+        "global",
+        "northern-hemisphere",
+        "tropics",
+        "southern-hemisphere",
+    )
+    truth: str = ""
+    """Analysis the forecast is verified against; empty means data.store."""
+    baseline: str
+    """Ensemble in the layout of WeatherBench 2 `ifs_ens`."""
+    baseline_name: str
+    baseline_truth: str = ""
+    """Analysis the baseline is verified against; empty means `truth`."""
+    estimator: Estimator = "fair"
+    climatology: ClimatologyConfig
+
+
+class PlaceConfig(Section):
+    """A point for the plume."""
+
+    name: str
+    latitude: Annotated[float, Field(ge=-90, le=90)]
+    longitude: Annotated[float, Field(ge=-180, le=360)]
+
+
+class ReportConfig(Section):
+    """What the report shows beside the scores."""
+
+    title: str = "Ensemble scorecard"
+    place: PlaceConfig = PlaceConfig(name="Reading", latitude=51.4, longitude=-0.9)
+    map_channels: tuple[str, ...] = ("z500", "t2m")
+    plume_channels: tuple[str, ...] = ("z500", "t2m", "ws10m")
+    map_lead_hours: PositiveInt = 120
+    caveats: tuple[str, ...] = ()
+    """What a reader must know about the data; added to the caveats that follow from the scores."""
+
+
+class Config(Section):
+    """A complete run, from the store to the scorecard."""
+
+    run: RunConfig
+    data: DataConfig
+    model: ModelConfig
+    train: TrainConfig
+    forecast: ForecastConfig
+    verify: VerifyConfig
+    report: ReportConfig = ReportConfig()
+
+    @property
+    def lead_times(self) -> Leads:
+        """Lead times of the forecast, [steps]."""
+        return lead_times(self.data.step_size, self.forecast.steps)
+
+    @model_validator(mode="after")
+    def check(self) -> Self:
+        """Cross-section rules: channels agree, and nothing learned or averaged saw the test period."""
+        missing = set(self.forecast.channels) - set(self.model.channels)
+        needed = {part for name in self.verify.channels for part in vocabulary.components(name)}
+        unwritten = needed - set(self.forecast.channels)
+        if missing or unwritten:
+            raise ValueError(
+                f"forecast.channels must be a subset of model.channels and hold what verify.channels needs: "
+                f"not in the model {sorted(missing)}, not written {sorted(unwritten)}"
+            )
+        for name, periods in {
+            "data.train": self.data.train,
+            "data.validation": self.data.validation,
+            "verify.climatology.periods": self.verify.climatology.periods,
+        }.items():
+            self._apart_from_test(name, periods)
+        self._init_times_in_test()
+        self._report_shows_what_is_scored()
+        return self
+
+    def _apart_from_test(self, name: str, periods: Periods) -> None:
+        for period in periods:
+            for test in self.data.test:
+                if period.start <= test.end and test.start <= period.end:
+                    raise ValueError(
+                        f"{name} {period.start}..{period.end} overlaps data.test {test.start}..{test.end}: "
+                        "scores would be measured on dates the system has seen; move one of them"
+                    )
+
+    def _report_shows_what_is_scored(self) -> None:
+        unscored = {*self.report.map_channels, *self.report.plume_channels} - set(self.verify.channels)
+        last = hours(self.report.map_lead_hours)
+        if unscored or last not in self.lead_times:
+            raise ValueError(
+                f"report shows {sorted(unscored)} that are not in verify.channels, or report.map_lead_hours "
+                f"{self.report.map_lead_hours} is no lead time of the forecast of {self.forecast.steps} steps"
+            )
+
+    def _init_times_in_test(self) -> None:
+        init_times = self.forecast.init_times.times
+        inside = np.any([period.contains(init_times) for period in self.data.test], axis=0)
+        if not inside.all():
+            raise ValueError(
+                f"forecast.init_times {init_times[0]}..{init_times[-1]} leave data.test at {init_times[~inside][0]}; "
+                "widen data.test or move the init times"
+            )
+
+
+def load_config(path: str | Path, overrides: tuple[str, ...] | list[str] = ()) -> Config:
+    """Read a run's YAML file, apply `a.b=value` overrides, validate. Raises ConfigError with the remedy."""
+    return read_config(Config, path, tuple(overrides))

@@ -1,0 +1,1 @@
+"""From an analysis store to a batch. Only `loader` knows torch."""

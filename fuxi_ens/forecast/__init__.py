@@ -1,0 +1,1 @@
+"""From a trained model and init times to an ensemble store."""

@@ -1,0 +1,84 @@
+"""All init times of a run, one after another; what is already complete is left alone."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fuxi_ens.checkpoint import Checkpoint, load_checkpoint
+from fuxi_ens.config import Config
+from fuxi_ens.data.era5 import Analysis, Frames, open_analysis
+from fuxi_ens.data.samples import frame_times
+from fuxi_ens.device import choose_device
+from fuxi_ens.errors import UserError
+from fuxi_ens.forecast.rollout import EnsembleSettings, rollout
+from fuxi_ens.forecast.store import ForecastStore, Layout
+from fuxi_ens.paths import RunPaths
+from fuxi_ens.progress import Advance, progress
+from fuxi_ens.provenance import provenance
+from fuxi_ens.times import Leads, lead_times
+
+
+def run_forecast(config: Config) -> Path:
+    """Write the ensembles of all init times of the config; returns the store."""
+    paths = RunPaths(config.run.folder)
+    checkpoint = load_checkpoint(paths.model, choose_device(config.run.threads))
+    if checkpoint.step_size_hours != config.data.step_size_hours:
+        raise UserError(
+            f"the model in {paths.model} steps {checkpoint.step_size_hours} h, the config says "
+            f"data.step_size_hours {config.data.step_size_hours}; set it to the model's"
+        )
+    source = config.forecast.store or config.data.store
+    model = checkpoint.model.config
+    analysis = open_analysis(source, model.channels, model.grid, config.data.step_size)
+    store = ForecastStore(paths.forecast, _layout(config, checkpoint), model.channels, provenance(config))
+    pending = store.pending()
+    leads = lead_times(config.data.step_size, config.forecast.steps)
+    with progress("forecasting", len(config.forecast.init_times.times) * len(leads)) as advance:
+        advance((len(config.forecast.init_times.times) - len(pending)) * len(leads), "")
+        for init_time in pending:
+            _forecast_one(config, checkpoint, analysis, store, init_time, advance)
+    return paths.forecast
+
+
+def _layout(config: Config, checkpoint: Checkpoint) -> Layout:
+    return Layout(
+        init_times=config.forecast.init_times.times,
+        members=config.forecast.members,
+        lead_times=_leads(config),
+        channels=config.forecast.channels,
+        grid=checkpoint.model.config.grid,
+        leads_per_shard=config.forecast.leads_per_shard,
+    )
+
+
+def _leads(config: Config) -> Leads:
+    return lead_times(config.data.step_size, config.forecast.steps)
+
+
+def _forecast_one(
+    config: Config,
+    checkpoint: Checkpoint,
+    analysis: Analysis,
+    store: ForecastStore,
+    init_time: np.datetime64,
+    advance: Advance,
+) -> None:
+    """Roll out from one init time; full shards go to disk as they fill."""
+    settings = EnsembleSettings(
+        seed=config.run.seed,
+        members=config.forecast.members,
+        steps=config.forecast.steps,
+        members_per_batch=config.forecast.members_per_batch,
+        step_size=config.data.step_size,
+    )
+    history = analysis.read(frame_times(init_time, config.data.step_size, 0))
+    waiting: list[Frames] = []
+    written = 0
+    for _, ens_MCHW in rollout(checkpoint.model, history, init_time, settings):
+        waiting.append(ens_MCHW)
+        if len(waiting) == config.forecast.leads_per_shard or written + len(waiting) == settings.steps:
+            store.write(init_time, written, np.stack(waiting, axis=1))
+            written += len(waiting)
+            waiting.clear()
+        advance(1, str(init_time.astype("datetime64[h]")))
+    store.mark_complete(init_time)

@@ -1,0 +1,102 @@
+"""One ensemble from one init time, lead time by lead time. Holds the state of all members, never the whole forecast.
+
+Shape legend: M members, T = 2 history frames, C channels, H latitude, W longitude.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fuxi_ens.data.era5 import Frames
+from fuxi_ens.errors import UserError
+from fuxi_ens.model import FuxiEns
+from fuxi_ens.model.block import seeded_dropout
+from fuxi_ens.model.noise import Noise, generator
+from fuxi_ens.times import clock, lead_times
+
+_MEMBER_STREAM = 4
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleSettings:
+    """What decides the bits of a forecast beside the model and the initial frames."""
+
+    seed: int
+    members: int
+    steps: int
+    members_per_batch: int
+    step_size: np.timedelta64
+
+
+def member_generator(
+    seed: int, init_time: np.datetime64, number: int, step: int, device: torch.device
+) -> torch.Generator:
+    """The random stream of one member at one step: a function of these four alone, whatever else is computed."""
+    minutes = int(init_time.astype("datetime64[m]").astype(np.int64))
+    return generator([seed, _MEMBER_STREAM, minutes, number, step], device)
+
+
+@torch.no_grad()
+def rollout(
+    model: FuxiEns, history_TCHW: Frames, init_time: np.datetime64, settings: EnsembleSettings
+) -> Iterator[tuple[np.timedelta64, Frames]]:
+    """Yield (lead_time, ens_MCHW) in model units for each step; lead outer, members inner.
+
+    Raises UserError when a member stops being finite, naming member, channel and lead time.
+    """
+    model.eval()
+    device = model.mean.device
+    start = torch.from_numpy(history_TCHW).to(device)
+    states = [start.expand(len(block), *start.shape) for block in _blocks(settings)]
+    missing = torch.isnan(start[-1])
+    for step, lead_time in enumerate(lead_times(settings.step_size, settings.steps)):
+        for b, numbers in enumerate(_blocks(settings)):
+            states[b] = _advance(model, states[b], init_time, numbers, step, settings)
+        newest = torch.cat([state[:, -1] for state in states])[: settings.members]
+        _refuse_non_finite(newest, missing, model.config.channels, init_time, lead_time)
+        yield lead_time, newest.cpu().numpy()
+
+
+def _blocks(settings: EnsembleSettings) -> list[range]:
+    """Members in blocks of one fixed size: matrix products round differently for other batch sizes.
+
+    The last block is filled up with members that are computed and dropped.
+    """
+    size = settings.members_per_batch
+    return [range(first, first + size) for first in range(0, settings.members, size)]
+
+
+def _advance(
+    model: FuxiEns,
+    state_MTCHW: Tensor,
+    init_time: np.datetime64,
+    numbers: Sequence[int],
+    step: int,
+    settings: EnsembleSettings,
+) -> Tensor:
+    device = state_MTCHW.device
+    noise = Noise([member_generator(settings.seed, init_time, n, step, device) for n in numbers])
+    newest = np.repeat(init_time + step * settings.step_size, len(numbers))
+    clock_B3 = torch.from_numpy(clock(newest, step)).to(device)
+    dropout = seeded_dropout(model.config.dropout, noise)
+    return model.step(state_MTCHW, clock_B3, noise.normal(state_MTCHW.shape), dropout)
+
+
+def _refuse_non_finite(
+    newest_MCHW: Tensor,
+    missing_CHW: Tensor,
+    channels: tuple[str, ...],
+    init_time: np.datetime64,
+    lead_time: np.timedelta64,
+) -> None:
+    bad = ~(torch.isfinite(newest_MCHW) | missing_CHW).all(dim=(2, 3))
+    if not bad.any():
+        return
+    member, channel = (int(i) for i in bad.nonzero()[0])
+    raise UserError(
+        f"member {member} of the forecast from {init_time} is not finite in {channels[channel]} at lead time "
+        f"{lead_time.astype('timedelta64[h]')}; the model is unstable, nothing of this init time was marked complete"
+    )

@@ -1,0 +1,54 @@
+"""Kernel CRPS of an ensemble as a loss (facts 3.2; Zamo & Naveau 2018; Lang et al. 2024 for the almost-fair form).
+
+CRPS = mean_m |x_m - y| - c * sum_mn |x_m - x_n| with c = 1 / (2 M^2) (standard) or 1 / (2 M (M - 1)) (fair).
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Estimator = Literal["fair", "standard", "almost_fair"]
+
+
+def spread_factor(members: int, estimator: Estimator, alpha: float) -> float:
+    """Factor c of the pair sum. Raises ValueError for a fair CRPS of one member, which is undefined."""
+    standard = 0.5 / members**2
+    if estimator == "standard":
+        return standard
+    if members < 2:
+        raise ValueError(f"the {estimator} CRPS needs at least 2 members, got {members}; use 'standard'")
+    fair = 0.5 / (members * (members - 1))
+    return fair if estimator == "fair" else alpha * fair + (1.0 - alpha) * standard
+
+
+def ensemble_crps(
+    ensemble: Tensor,
+    target: Tensor,
+    estimator: Estimator = "almost_fair",
+    alpha: float = 0.95,
+    member_dim: int = 1,
+) -> Tensor:
+    """CRPS per point in float32; the result has the shape of `target`. NaN in a member or the target gives NaN.
+
+    Args:
+        ensemble: Members along `member_dim`, the other dimensions as in `target`.
+        target: Truth.
+        estimator: `fair` is unbiased in the member count, `standard` is the score of the empirical distribution,
+            `almost_fair` is alpha * fair + (1 - alpha) * standard.
+        alpha: Weight of the fair part.
+        member_dim: Dimension of `ensemble` that holds the members.
+    """
+    with torch.autocast(target.device.type, enabled=False):
+        error = ensemble.float() - target.float().unsqueeze(member_dim)
+        members = error.shape[member_dim]
+        skill = error.abs().mean(member_dim)
+        if members == 1:
+            spread_factor(members, estimator, alpha)
+            return skill
+        # Sorted errors turn the double sum over pairs into one sum: sum_mn |x_m - x_n| = 2 sum_k (2k - M - 1) x_(k).
+        ordered = error.sort(dim=member_dim).values
+        rank = torch.arange(1, members + 1, device=error.device, dtype=error.dtype)
+        weight = (2.0 * rank - members - 1.0) * (2.0 * spread_factor(members, estimator, alpha))
+        spread: Tensor = torch.tensordot(ordered.movedim(member_dim, -1), weight, dims=1)
+        return skill - spread

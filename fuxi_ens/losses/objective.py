@@ -1,0 +1,55 @@
+"""Means over points: area weights, channel weights and missing values are applied here and nowhere else.
+
+Shape legend: B batch, C channels, H latitude, W longitude.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights of the points of a frame."""
+
+    area_H: Tensor
+    """Relative cell area, mean 1."""
+    channel_C: Tensor
+    """Relative importance of the channels, mean 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveTerms:
+    """What an iteration minimized, and its parts; all are logged."""
+
+    total: Tensor
+    error: Tensor
+    """CRPS or absolute error, weighted mean in standardized units."""
+    kl: Tensor
+    """Mean KL(Q || P) per element in nats; 0 for a deterministic stage."""
+    error_C: Tensor
+    """`error` per channel without the channel weights."""
+
+
+def channel_means(score_BCHW: Tensor, area_H: Tensor) -> Tensor:
+    """Area-weighted mean per channel [C] over the points where the score is finite.
+
+    A point without truth (sea-surface temperature over land) has a NaN score and takes no part; a channel without any
+    point scores 0.
+    """
+    valid = torch.isfinite(score_BCHW)
+    weight = area_H[:, None] * valid
+    total = (torch.where(valid, score_BCHW, 0.0) * weight).sum((0, 2, 3))
+    return total / weight.sum((0, 2, 3)).clamp(min=1e-12)
+
+
+def weighted_error(error_C: Tensor, weights: Weights) -> Tensor:
+    """Mean of the per-channel errors under the channel weights."""
+    return (error_C * weights.channel_C).mean()
+
+
+def masked_mean(value_BTCHW: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the elements where `mask` (broadcastable) is 1."""
+    weight = mask.expand_as(value_BTCHW)
+    return (value_BTCHW * weight).sum() / weight.sum().clamp(min=1.0)

@@ -1,0 +1,33 @@
+"""Diagonal Gaussian over the perturbation: sampling and closed-form KL, always in float32.
+
+Shape legend: any shape `...`, equal for mean and logvar.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class DiagonalGaussian:
+    """Independent normal per element; `logvar` is the natural log of the variance."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    @classmethod
+    def clamped(cls, mean: Tensor, logvar: Tensor, bounds: tuple[float, float]) -> "DiagonalGaussian":
+        """Cast to float32 and keep the log-variance within `bounds`, which bfloat16 training needs (facts 3.1)."""
+        return cls(mean.float(), logvar.float().clamp(*bounds))
+
+    def sample(self, eps: Tensor) -> Tensor:
+        """Reparameterized draw mean + sigma * eps; `eps` is standard normal and broadcasts against the mean."""
+        return self.mean + torch.exp(0.5 * self.logvar) * eps
+
+
+def kl_divergence(q: DiagonalGaussian, p: DiagonalGaussian) -> Tensor:
+    """KL(q || p) in nats per element, no reduction (facts 3.1)."""
+    ratio = torch.exp(q.logvar - p.logvar)
+    shift = (q.mean - p.mean).square() * torch.exp(-p.logvar)
+    return 0.5 * (p.logvar - q.logvar + ratio + shift - 1.0)

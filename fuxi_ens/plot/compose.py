@@ -1,0 +1,124 @@
+"""Which figures make a report, in which order, with which words. Callers give evidence, not layout."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from fuxi_ens.plot import curves, text
+from fuxi_ens.plot.fields import Case, Place
+from fuxi_ens.plot.maps import forecast_maps
+from fuxi_ens.plot.plume import plume, plume_caption
+from fuxi_ens.plot.rank import rank_histograms
+from fuxi_ens.plot.report import Picture, Report, Section
+from fuxi_ens.plot.scorecard import scorecard
+from fuxi_ens.plot.style import in_sentence, lead_label, long_name, system_label
+from fuxi_ens.plot.summary import fine_print, headline_cards, number_table, wins
+from fuxi_ens.plot.table import Scores
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All a report can show; what is empty is left out of the page."""
+
+    scores: Scores
+    table: pd.DataFrame
+    """The whole score table, all regions."""
+    title: str
+    period: str
+    """Of the init times, in words: `1998-01-01 to 1998-03-31, every 12 h`."""
+    maps: Sequence[Case] = ()
+    """One case per scored name to draw, holding `map_lead_time`."""
+    map_lead_time: np.timedelta64 | None = None
+    plumes: Sequence[Case] = ()
+    """One case per panel, all from one init time."""
+    place: Place | None = None
+    ranks: xr.DataArray | None = None
+    """Rank counts of our forecast, [name, lead_time, rank], with or without `init_time`."""
+    rank_lead_times: Sequence[np.timedelta64] = ()
+    caveats: Sequence[str] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+
+def compose_report(evidence: Evidence) -> Report:
+    """Draw every figure the evidence allows and put the page together."""
+    scores = evidence.scores
+    sections = [_scorecard_section(evidence), *_curve_sections(scores)]
+    if evidence.maps and evidence.map_lead_time is not None:
+        sections.append(_map_section(evidence.maps, evidence.map_lead_time))
+    if evidence.plumes and evidence.place:
+        sections.append(_plume_section(evidence, evidence.place))
+    if evidence.ranks is not None and evidence.rank_lead_times:
+        sections.append(_rank_section(evidence.ranks, evidence.rank_lead_times))
+    sections.append(Section("numbers", "Numbers", text.NUMBERS, numbers=number_table(scores)))
+    return Report(
+        title=evidence.title,
+        lede=_lede(scores),
+        cards=headline_cards(scores),
+        sections=sections,
+        caveats=evidence.caveats,
+        provenance=evidence.provenance,
+    )
+
+
+def _lede(scores: Scores) -> str:
+    ours = system_label(scores.systems.forecast)
+    against = ", ".join(system_label(reference) for reference in scores.references) or "nothing else"
+    names = ", ".join(in_sentence(name) for name in scores.names)
+    return f"{ours} compared with {against}. Scored: {names}. Region: {scores.region}."
+
+
+def _scorecard_section(evidence: Evidence) -> Section:
+    scores = evidence.scores
+    note = fine_print(scores, evidence.period)
+    if not scores.references:
+        return Section("scorecard", "Scorecard", f"There is no reference to compare with. {note}")
+    won = {system_label(reference): wins(scores.difference(reference)) for reference in scores.references}
+    said = "; ".join(f"better than {name} in {better} of {count}" for name, (better, count) in won.items())
+    alt = f"Heat map of percent differences in CRPS by quantity and lead time: {said}."
+    return Section("scorecard", "Scorecard", text.SCORECARD, [Picture(scorecard(scores), alt, note)])
+
+
+def _curve_sections(scores: Scores) -> list[Section]:
+    panels = "Panels: " + ", ".join(long_name(name) for name in scores.names) + "."
+    crps = Picture(curves.crps_curves(scores), f"CRPS against lead time for every system. {panels}")
+    sections = [Section("crps", "CRPS by lead time", text.CRPS, [crps])]
+    if scores.systems.climatology in scores.references:
+        skill = Picture(curves.crpss_curves(scores), f"CRPS skill score against climatology. {panels}")
+        sections.append(Section("skill", "Skill over climatology", text.SKILL, [skill]))
+    both = Picture(curves.skill_spread_curves(scores), f"RMSE of the ensemble mean, and spread. {panels}")
+    ratio = Picture(curves.spread_skill_ratio_curves(scores), f"Spread-skill ratio. {panels}")
+    return [*sections, Section("spread", "Error and spread", text.SPREAD, [both, ratio])]
+
+
+def _map_section(cases: Sequence[Case], lead_time: np.timedelta64) -> Section:
+    day = lead_label(lead_time)
+    what = "ensemble mean, truth, spread, mean minus truth"
+    pictures = [
+        Picture(
+            forecast_maps(case, lead_time),
+            f"World maps of {in_sentence(case.name)} at {day}: {what}.",
+            # Filled contours are large as vectors and no sharper to the eye.
+            file_format="png",
+        )
+        for case in cases
+    ]
+    return Section("maps", f"One forecast, {day}", text.MAPS, pictures)
+
+
+def _plume_section(evidence: Evidence, place: Place) -> Section:
+    baseline_name = evidence.scores.systems.baseline or "baseline"
+    picture = Picture(
+        plume(evidence.plumes, place, baseline_name),
+        f"Members, quantile bands, ensemble mean and truth against valid time at {place}.",
+        plume_caption(evidence.plumes[0], place),
+    )
+    return Section("plume", f"Plume for {place.name}", text.PLUME, [picture])
+
+
+def _rank_section(ranks: xr.DataArray, lead_times: Sequence[np.timedelta64]) -> Section:
+    days = ", ".join(lead_label(lead) for lead in lead_times)
+    picture = Picture(rank_histograms(ranks, lead_times), f"Rank histograms at {days} with the uniform frequency.")
+    return Section("ranks", "Rank histograms", text.RANKS, [picture])

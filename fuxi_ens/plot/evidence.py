@@ -1,0 +1,80 @@
+"""Collects what a report of one run shows: the score table, rank counts, and fields read from the stores."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from fuxi_ens.config import Config
+from fuxi_ens.errors import UserError
+from fuxi_ens.plot.compose import Evidence
+from fuxi_ens.plot.fields import Place, Stores, read_case, read_place
+from fuxi_ens.plot.table import Scores, Systems
+from fuxi_ens.times import Times, hours
+from fuxi_ens.verify.open import open_analysis, open_forecast
+from fuxi_ens.verify.scorecard import scorecard
+
+_RANK_DAYS = (1, 5, 10, 15)
+_SHOWN_ATTRIBUTES = ("run_name", "config_hash", "seed", "fuxi_ens_version", "libraries", "store", "truth", "grid")
+
+
+def collect_scores_only(statistics: Mapping[str, xr.Dataset]) -> Evidence:
+    """A report without fields. `statistics` come from `verify.files.read_statistics`."""
+    roles = {data.attrs["role"]: system for system, data in statistics.items()}
+    if "forecast" not in roles:
+        raise UserError(f"no forecast among the systems {sorted(statistics)}; give the folder that verify wrote")
+    systems = Systems(roles["forecast"], roles.get("baseline"), roles.get("climatology"), roles.get("persistence"))
+    table = scorecard(statistics)
+    ours = statistics[systems.forecast]
+    leads = ours["lead_time"].to_numpy()
+    return Evidence(
+        scores=Scores(table, systems),
+        table=table,
+        title=str(ours.attrs["run_name"]),
+        period=_period(ours["init_time"].to_numpy()),
+        ranks=ours["rank_counts"],
+        rank_lead_times=[hours(24 * day) for day in _RANK_DAYS if hours(24 * day) in leads],
+        caveats=_caveats(ours),
+        provenance={key: str(ours.attrs[key]) for key in _SHOWN_ATTRIBUTES if key in ours.attrs},
+    )
+
+
+def collect_evidence(config: Config, statistics: Mapping[str, xr.Dataset]) -> Evidence:
+    """Everything for the report of `config`; maps and plume are of the last init time."""
+    evidence = collect_scores_only(statistics)
+    ours = statistics[evidence.scores.systems.forecast]
+    stores = Stores(
+        open_forecast(str(ours.attrs["store"])),
+        open_analysis(config.verify.truth or config.data.store),
+        open_forecast(config.verify.baseline),
+    )
+    init_time = ours["init_time"].to_numpy()[-1]
+    map_lead = hours(config.report.map_lead_hours)
+    place = Place(**config.report.place.model_dump())
+    leads = stores.forecast.lead_times
+    return replace(
+        evidence,
+        title=config.report.title,
+        maps=[read_case(stores, name, init_time, np.array([map_lead])) for name in config.report.map_channels],
+        map_lead_time=map_lead,
+        plumes=[read_place(stores, name, init_time, leads, place) for name in config.report.plume_channels],
+        place=place,
+        caveats=config.report.caveats + evidence.caveats,
+    )
+
+
+def _period(init_times: Times) -> str:
+    first, last = (pd.Timestamp(t).strftime("%Y-%m-%d %H UTC") for t in (init_times[0], init_times[-1]))
+    return f"{len(init_times)} init times, {first} to {last}"
+
+
+def _caveats(ours: xr.Dataset) -> tuple[str, ...]:
+    """What follows from how the scores were made."""
+    return (
+        f"{ours.sizes['init_time']} init times; no test of significance is made, so small differences mean nothing.",
+        f"CRPS of ensembles is the {ours.attrs['estimator']} estimator; persistence has one member, so its CRPS is its "
+        "absolute error.",
+        "Systems are compared where both have lead times; the baseline may have fewer.",
+    )

@@ -1,0 +1,32 @@
+"""The explanations in the report: one paragraph per section, for a reader who is no specialist."""
+
+from typing import Final
+
+SCORECARD: Final = (
+    "Difference in CRPS, the continuous ranked probability score, in percent of the reference. Negative "
+    "and blue means that our forecast is better, red that it is worse; gray is within one percent. "
+    "Columns are lead times that both systems have."
+)
+CRPS: Final = (
+    "The mean distance between the forecast distribution and what happened, in the units of the "
+    "quantity. Lower is better. For a single forecast such as persistence it is the absolute error."
+)
+SKILL: Final = (
+    "The part of climatology's CRPS that the forecast removes. One is a perfect forecast; at zero the "
+    "forecast knows no more than the time of year."
+)
+SPREAD: Final = (
+    "In a reliable ensemble the spread grows like the error of the ensemble mean: solid and dashed "
+    "curves lie on each other. Their ratio below, corrected for the number of members, is then one; "
+    "smaller means too sure of itself."
+)
+MAPS: Final = "One example, not a score. A useful spread is large where the error of the ensemble mean turns out large."
+PLUME: Final = (
+    "One example, not a score. Thin lines are members, the bands hold 90 and 50 percent of them, black "
+    "is what happened."
+)
+RANKS: Final = (
+    "How often the truth falls between which members, as a multiple of the uniform frequency. The line "
+    "is what a reliable ensemble gives; a U means too little spread, a hump too much, a slope a bias."
+)
+NUMBERS: Final = "CRPS by lead time; lower is better, the lowest of each quantity and day is in color."

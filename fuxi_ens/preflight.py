@@ -1,0 +1,146 @@
+"""Checks before anything is spent: stores, dates, disk, memory. Nothing is computed, nothing is written."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fuxi_ens import channels as vocabulary
+from fuxi_ens.config import Config
+from fuxi_ens.data.era5 import open_analysis
+from fuxi_ens.data.samples import legal_init_times, require_complete
+from fuxi_ens.data.static import static_fields
+from fuxi_ens.data.statistics import load_statistics
+from fuxi_ens.errors import StoreError, UserError
+from fuxi_ens.model.summary import summarize
+from fuxi_ens.paths import RunPaths
+from fuxi_ens.times import HISTORY
+from fuxi_ens.verify import open as verification
+
+_FLOAT = 4
+_OPTIMIZER_COPIES = 5
+"""Weights, gradients, two moments, running average."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One passed check."""
+
+    check: str
+    detail: str
+
+
+def preflight(config: Config) -> Iterator[Finding]:
+    """Yield what was found, in the order in which a run would meet it. Raises UserError at the first lie."""
+    yield _run_folder(config)
+    yield from _analysis(config)
+    yield _statistics(config)
+    yield _training_memory(config)
+    yield from _forecast(config)
+    yield from _verification(config)
+
+
+def _run_folder(config: Config) -> Finding:
+    folder = config.run.folder.absolute()
+    existing = _existing(folder)
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UserError(f"run.folder {folder} cannot be written: {existing} is no writable folder; choose another")
+    return Finding("run folder", str(folder))
+
+
+def _analysis(config: Config) -> Iterator[Finding]:
+    data = config.data
+    analysis = open_analysis(data.store, config.model.channels, config.model.grid, data.step_size)
+    count = len(config.model.channels)
+    yield Finding("analysis", f"{data.store}: {count} channels, {analysis.times[0]} to {analysis.times[-1]}")
+    for name, periods in (("train", data.train), ("validation", data.validation)):
+        require_complete(analysis.times, periods, data.step_size, data.store)
+        longest = max(stage.rollout_steps for stage in config.train.stages)
+        legal = legal_init_times(analysis.times, periods, data.step_size, longest)
+        yield Finding(f"{name} dates", f"{len(legal)} init times with {longest} target steps")
+    static_fields(data.static_store or data.store, config.model.grid)
+    yield Finding("static fields", data.static_store or data.store)
+
+
+def _statistics(config: Config) -> Finding:
+    path = RunPaths(config.run.folder).statistics
+    if not path.exists():
+        return Finding("statistics", "not there yet; `fuxi-ens data statistics` makes them")
+    found = load_statistics(path, config.model.channels)
+    return Finding("statistics", f"{path}: {found.frames} frames of {found.source}")
+
+
+def _training_memory(config: Config) -> Finding:
+    size = summarize(config.model)
+    parameters = size["inference_parameters"] + size["posterior_parameters"]
+    return Finding(
+        "training memory",
+        f"{parameters:,} parameters; weights, gradients and optimizer {_bytes(_OPTIMIZER_COPIES * _FLOAT * parameters)}"
+        " (activations come on top)",
+    )
+
+
+def _forecast(config: Config) -> Iterator[Finding]:
+    forecast, model = config.forecast, config.model
+    frame = model.height * model.width * _FLOAT
+    init_times = forecast.init_times.times
+    source = open_analysis(forecast.store or config.data.store, model.channels, model.grid, config.data.step_size)
+    needed = np.unique([init_times - k * config.data.step_size for k in range(HISTORY)])
+    absent = needed[~np.isin(needed, source.times)]
+    if absent.size:
+        raise StoreError(f"{source.store} lacks the initial frames at {absent[:3]}; change forecast.init_times")
+    state = forecast.members * (HISTORY * len(model.channels) + len(forecast.channels) * forecast.leads_per_shard)
+    yield Finding(
+        "forecast memory", f"{_bytes(state * frame)} for the states and one shard of {forecast.members} members"
+    )
+    size = len(init_times) * forecast.members * forecast.steps * len(forecast.channels) * frame
+    free = shutil.disk_usage(_existing(config.run.folder)).free
+    if size > free:
+        raise UserError(
+            f"the forecast needs up to {_bytes(size)} in {config.run.folder}, {_bytes(free)} are free; write fewer "
+            "forecast.channels, members or init times, or choose another run.folder"
+        )
+    variables = len({vocabulary.channel(name).variable for name in forecast.channels})
+    files = len(init_times) * variables * -(-forecast.steps // forecast.leads_per_shard)
+    yield Finding("forecast store", f"up to {_bytes(size)} before compression, {files} files; {_bytes(free)} free")
+
+
+def _verification(config: Config) -> Iterator[Finding]:
+    section = config.verify
+    truth = verification.open_analysis(section.truth or config.data.store).require(section.channels)
+    baseline = verification.open_forecast(section.baseline).require(section.channels)
+    if baseline.grid != truth.grid:
+        raise StoreError(
+            f"{baseline.source} is on the grid {baseline.grid}, the truth on {truth.grid}; "
+            "choose a baseline on the grid of the truth"
+        )
+    valid = np.unique(config.forecast.init_times.times[:, None] + config.lead_times[None])
+    share = np.isin(valid, truth.valid_times).mean()
+    shared = np.intersect1d(config.forecast.init_times.times, baseline.init_times)
+    if share == 0 or not shared.size:
+        raise StoreError(
+            f"nothing can be scored: {share:.0%} of the valid times are in {truth.source}, and {baseline.source} has "
+            f"{len(shared)} of the init times; change forecast.init_times"
+        )
+    yield Finding("truth", f"{truth.source}: {share:.0%} of the valid times")
+    yield Finding(
+        "baseline",
+        f"{baseline.source}: {len(shared)} of {len(config.forecast.init_times.times)} init times, "
+        f"{baseline.members} members, {len(baseline.lead_times)} lead times",
+    )
+
+
+def _existing(folder: Path) -> Path:
+    absolute = folder.absolute()
+    return next(parent for parent in (absolute, *absolute.parents) if parent.exists())
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} TB"

@@ -1,0 +1,64 @@
+"""Progress of long work: a bar on a terminal, a few plain lines in a batch log. Rank 0 only."""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Advance = Callable[[int, str], None]
+"""Call with the units just finished and a short note on the state of things."""
+
+_LINES_PER_TASK = 10
+log = logging.getLogger(__name__)
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that talks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Advance]:
+    """Report on `total` units of work while the body runs."""
+    console = Console(stderr=True)
+    if not is_main_process():
+        yield lambda units, note: None
+    elif console.is_terminal:
+        with _bar(description, total, console) as advance:
+            yield advance
+    else:
+        yield _plain_lines(description, total)
+
+
+@contextmanager
+def _bar(description: str, total: int, console: Console) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console) as bars:
+        task = bars.add_task(description, total=total, note="")
+        yield lambda units, note: bars.update(task, advance=units, note=note)
+
+
+def _plain_lines(description: str, total: int) -> Advance:
+    started, done, due = time.monotonic(), 0, 0
+
+    def advance(units: int, note: str) -> None:
+        nonlocal done, due
+        done += units
+        if done >= due or done >= total:
+            due = done + max(total // _LINES_PER_TASK, 1)
+            elapsed = time.monotonic() - started
+            remaining = elapsed / max(done, 1) * (total - done)
+            log.info("%s %d/%d, %.0f s, %.0f s left  %s", description, done, total, elapsed, remaining, note)
+
+    return advance

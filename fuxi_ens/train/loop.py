@@ -1,0 +1,188 @@
+"""The training loop: stages in order, resumable at any saved iteration, bit for bit.
+
+Every random number is a function of (run seed, stage, iteration), so a resumed run equals an uninterrupted one.
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from fuxi_ens.checkpoint import save_checkpoint
+from fuxi_ens.config import Config, StageConfig
+from fuxi_ens.data.era5 import FrameReader
+from fuxi_ens.data.loader import Batch, load_batch, prefetched
+from fuxi_ens.data.samples import batch_positions, legal_init_times
+from fuxi_ens.data.statistics import load_statistics
+from fuxi_ens.device import choose_device
+from fuxi_ens.errors import UserError
+from fuxi_ens.losses.objective import ObjectiveTerms, Weights
+from fuxi_ens.model import FuxiEns
+from fuxi_ens.model.noise import Noise, generator
+from fuxi_ens.paths import RunPaths
+from fuxi_ens.progress import Advance, progress
+from fuxi_ens.provenance import config_hash, provenance
+from fuxi_ens.train.metrics_log import MetricsLog
+from fuxi_ens.train.module import TrainingModule
+from fuxi_ens.train.schedule import kl_weight, learning_rate
+from fuxi_ens.train.setup import initial_model, open_frames, point_weights
+from fuxi_ens.train.state import Position, load_state, save_state
+from fuxi_ens.train.validation import validate
+
+_NOISE_STREAM, _VALIDATION_STREAM = 2, 3
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Run:
+    """Everything that lives as long as the run."""
+
+    config: Config
+    device: torch.device
+    model: FuxiEns
+    ema: AveragedModel
+    weights: Weights
+    frames: FrameReader
+    metrics: MetricsLog
+    paths: RunPaths
+
+    def averaged(self) -> FuxiEns:
+        """The model with averaged weights: used for validation and inference."""
+        module = self.ema.module
+        assert isinstance(module, FuxiEns)
+        return module
+
+
+def fit(config: Config) -> Path:
+    """Train from scratch or from the newest state in the run folder; returns the folder of the finished model.
+
+    Raises UserError when a stage meets a loss that is not finite.
+    """
+    paths = RunPaths(config.run.folder)
+    statistics = load_statistics(paths.statistics, config.model.channels)
+    device = choose_device(config.run.threads)
+    model = initial_model(config, statistics, device)
+    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.train.ema_decay))
+    frames = open_frames(config, config.data.train + config.data.validation)
+    restored = load_state(paths.training, _identity(config))
+    position, tensors = restored if restored else (Position(0, 0), {})
+    metrics = MetricsLog(paths.metrics, _iterations_before(config, position.stage) + position.iteration)
+    run = Run(config, device, model, ema, point_weights(model, config.train), frames, metrics, paths)
+    if tensors:
+        log.info("resuming stage %d at iteration %d", position.stage, position.iteration)
+        model.load_state_dict(tensors["model"])
+        ema.load_state_dict(tensors["ema"])
+    for number in range(position.stage, len(config.train.stages)):
+        # A state saved at the end of a stage holds that stage's optimizer; the next stage starts its own.
+        _run_stage(run, number, position.iteration, tensors["optimizer"] if position.iteration else None)
+        position = Position(number + 1, 0)
+    save_checkpoint(paths.model, run.averaged(), config.data.step_size_hours, provenance(config))
+    return paths.model
+
+
+def _identity(config: Config) -> str:
+    """Hash of what decides the weights; where results go and how a forecast is scored do not."""
+    return f"{config.run.seed}-{config_hash(config.data, config.model, config.train)}"
+
+
+def _iterations_before(config: Config, stage: int) -> int:
+    return sum(s.iterations for s in config.train.stages[:stage])
+
+
+def _run_stage(run: Run, number: int, first: int, optimizer_state: dict[str, object] | None) -> None:
+    stage = run.config.train.stages[number]
+    module = TrainingModule(run.model, stage, run.weights)
+    optimizer = _optimizer(run, stage)
+    if optimizer_state:
+        optimizer.load_state_dict(optimizer_state)
+    init_times = legal_init_times(
+        run.frames.times, run.config.data.train, run.config.data.step_size, stage.rollout_steps
+    )
+
+    def load(i: int) -> Batch:
+        chosen = batch_positions(len(init_times), i, stage.batch_size, seed=run.config.run.seed + number)
+        return load_batch(run.frames, init_times[chosen], run.config.data.step_size, stage.rollout_steps)
+
+    with progress(f"training {stage.name}", stage.iterations) as advance:
+        if first:
+            advance(first, "resumed")
+        for i, batch in zip(
+            range(first, stage.iterations), prefetched(load, range(first, stage.iterations)), strict=True
+        ):
+            terms = _iterate(run, module, optimizer, number, i, batch.to(run.device))
+            _after_iteration(run, optimizer, number, i + 1, terms, advance)
+
+
+def _optimizer(run: Run, stage: StageConfig) -> torch.optim.AdamW:
+    """AdamW over the networks of the stage; biases, norms and positions are not decayed."""
+    networks = [run.model.decoder] if stage.objective == "l1" else [run.model]
+    parameters = [p for network in networks for p in network.parameters()]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": run.config.train.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=stage.learning_rate, betas=run.config.train.betas)
+
+
+def _iterate(
+    run: Run, module: TrainingModule, optimizer: torch.optim.Optimizer, number: int, i: int, batch: Batch
+) -> ObjectiveTerms:
+    """One iteration: forward, backward, clip, step, average."""
+    stage, train = run.config.train.stages[number], run.config.train
+    run.model.train()
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(stage, i)
+    noise = Noise([generator([run.config.run.seed, _NOISE_STREAM, number, i], run.device)])
+    with torch.autocast(run.device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
+        terms: ObjectiveTerms = module(batch, noise, kl_weight(stage, i))
+    _refuse_non_finite(run, terms, stage, i)
+    optimizer.zero_grad(set_to_none=True)
+    terms.total.backward()
+    torch.nn.utils.clip_grad_norm_(run.model.parameters(), train.clip_norm, error_if_nonfinite=True)
+    optimizer.step()
+    run.ema.update_parameters(run.model)
+    return terms
+
+
+def _refuse_non_finite(run: Run, terms: ObjectiveTerms, stage: StageConfig, i: int) -> None:
+    if math.isfinite(terms.total.item()):
+        return
+    worst = [n for n, e in zip(run.config.model.channels, terms.error_C.tolist(), strict=True) if not math.isfinite(e)]
+    raise UserError(
+        f"the loss of stage {stage.name!r} is not finite at iteration {i} (error {terms.error.item()}, "
+        f"KL {terms.kl.item()}, channels {worst}); lower learning_rate or check the data of that batch"
+    )
+
+
+def _after_iteration(
+    run: Run, optimizer: torch.optim.Optimizer, number: int, done: int, terms: ObjectiveTerms, advance: Advance
+) -> None:
+    """Log, validate and save when due; `done` iterations of the stage are finished."""
+    train = run.config.train
+    stage = train.stages[number]
+    total = _iterations_before(run.config, number) + done
+    last = done == stage.iterations
+    advance(1, f"loss {terms.total.item():.4f}")
+    if done % train.log_every == 0 or last:
+        values = {"loss": terms.total.item(), "error": terms.error.item(), "kl": terms.kl.item()}
+        run.metrics.write("train", total, {"stage": stage.name, **values, "lr": learning_rate(stage, done - 1)})
+    if done % train.validate_every == 0 or last:
+        run.metrics.write("validation", total, {"stage": stage.name, **_validation_scores(run, stage)})
+    if done % train.checkpoint_every == 0 or last:
+        state = {"model": run.model.state_dict(), "ema": run.ema.state_dict(), "optimizer": optimizer.state_dict()}
+        position = Position(number + 1, 0) if last else Position(number, done)
+        save_state(run.paths.training, position, _identity(run.config), state)
+
+
+def _validation_scores(run: Run, stage: StageConfig) -> dict[str, float]:
+    """Scores of the averaged weights on a fixed, evenly spaced set of validation init times."""
+    data = run.config.data
+    legal = legal_init_times(run.frames.times, data.validation, data.step_size, stage.rollout_steps)
+    spacing = max(len(legal) // run.config.train.validation_init_times, 1)
+    chosen = legal[::spacing][: run.config.train.validation_init_times]
+    batch = load_batch(run.frames, chosen, data.step_size, stage.rollout_steps).to(run.device)
+    noise = Noise([generator([run.config.run.seed, _VALIDATION_STREAM], run.device)])
+    return validate(run.averaged(), batch, noise, run.weights)

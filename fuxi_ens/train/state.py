@@ -1,0 +1,57 @@
+"""The state of a run on disk: everything an exact resume needs, written atomically, the newest two kept.
+
+Random numbers and the sampler's order are functions of (seed, iteration), so the position is all there is to restore.
+"""
+
+import io
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fuxi_ens.errors import UserError
+from fuxi_ens.files import write_atomic
+
+_KEEP = 2
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where training stands: `iteration` iterations of stage number `stage` are done."""
+
+    stage: int
+    iteration: int
+
+
+def save_state(folder: Path, position: Position, config_hash: str, tensors: dict[str, Any]) -> Path:
+    """Write one state file and delete all but the newest two."""
+    buffer = io.BytesIO()
+    torch.save({"stage": position.stage, "iteration": position.iteration, "config": config_hash, **tensors}, buffer)
+    path = folder / f"state_{position.stage:02d}_{position.iteration:08d}.pt"
+    write_atomic(path, buffer.getvalue())
+    for old in sorted(folder.glob("state_*.pt"))[:-_KEEP]:
+        old.unlink()
+    return path
+
+
+def load_state(folder: Path, config_hash: str) -> tuple[Position, dict[str, Any]] | None:
+    """Newest readable state, or None when there is none. A damaged file is skipped with a warning.
+
+    Raises UserError when the state belongs to another configuration.
+    """
+    for path in sorted(folder.glob("state_*.pt"), reverse=True):
+        try:
+            values = torch.load(path, weights_only=True, map_location="cpu")
+        except (RuntimeError, EOFError, OSError, ValueError) as error:
+            log.warning("%s is damaged (%s); going back to the state before it", path, error)
+            continue
+        if values.pop("config") != config_hash:
+            raise UserError(
+                f"{folder} holds the state of a run with other settings; resume with the same config, "
+                "choose another run.folder, or delete that folder"
+            )
+        return Position(values.pop("stage"), values.pop("iteration")), values
+    return None

@@ -1,0 +1,76 @@
+"""Climatology as a reference ensemble, made from the truth."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from fuxi_ens.config import ClimatologyConfig
+from fuxi_ens.errors import StoreError
+from fuxi_ens.times import Leads, Times
+from fuxi_ens.verify.open import AnalysisStore
+from fuxi_ens.verify.systems import Role, parts
+
+
+@dataclass(frozen=True)
+class Climatology:
+    """Analyses of the climatology periods near the calendar day, at the same hour, as an ensemble.
+
+    Members of a valid time are the truth at (same calendar day and hour in each year of the periods) +
+    offsets of 0, +-stride_days, ... up to +-window_days, those that exist. Days of 29 February become 28
+    February in other years. Verified times are never members, so a forecast that runs past the test period
+    meets no leak. Near the edges of the periods there are fewer members, which the fair estimator allows for
+    (verification.md 5).
+    """
+
+    truth: AnalysisStore
+    available: pd.DatetimeIndex
+    """Times of the truth that may be members."""
+    offsets: pd.TimedeltaIndex
+    name: str = "climatology"
+    role: Role = "climatology"
+
+    @classmethod
+    def from_config(cls, config: ClimatologyConfig, truth: AnalysisStore, verified: Times) -> "Climatology":
+        """Choose the times that may be members: in `config.periods`, in the store, and not in `verified`."""
+        times = truth.valid_times
+        inside = np.logical_or.reduce([period.contains(times) for period in config.periods])
+        days = np.arange(config.stride_days, config.window_days + 1, config.stride_days)
+        offsets = pd.to_timedelta(np.concatenate([-days[::-1], [0], days]), unit="D")
+        return cls(truth, pd.DatetimeIndex(times[inside & ~np.isin(times, verified)]), offsets)
+
+    @property
+    def source(self) -> str:
+        """The truth's store."""
+        return self.truth.source
+
+    def offered(self, lead_times: Leads) -> Leads:
+        """All of them."""
+        return lead_times
+
+    def member_times(self, valid_time: np.datetime64) -> Times:
+        """Times of the members for `valid_time`. Raises StoreError if there are fewer than 2."""
+        day = pd.Timestamp(valid_time)
+        years = self.available.year.unique()
+        centers = pd.DatetimeIndex([day + pd.DateOffset(years=int(year) - day.year) for year in years])
+        times = (centers.to_numpy()[:, None] + self.offsets.to_numpy()).ravel()
+        members = self.available.intersection(pd.DatetimeIndex(np.unique(times)))
+        if len(members) < 2:
+            raise StoreError(
+                f"climatology of {valid_time} has {len(members)} members in {self.source}, expected at least "
+                "2; widen verify.climatology.periods or window_days, or make stride_days smaller"
+            )
+        result: Times = members.to_numpy().astype("datetime64[ns]")
+        return result
+
+    def blocks(self, name: str, init_time: np.datetime64, lead_times: Leads) -> Iterator[xr.DataArray]:
+        """Each analysis of a block is read once, even if it is a member for several lead times."""
+        members = [self.member_times(valid_time) for valid_time in init_time + lead_times]
+        for part in parts([len(times) for times in members], self.truth):
+            wanted = np.stack(members[part])
+            times, position = np.unique(wanted, return_inverse=True)
+            fields = self.truth.fields(name, times).drop_vars("valid_time")
+            index = xr.DataArray(position.reshape(wanted.shape), dims=("lead_time", "number"))
+            yield fields.isel(valid_time=index).assign_coords(lead_time=lead_times[part])

@@ -1,0 +1,85 @@
+"""Statistics on disk: one small NetCDF file per system and init_time, `<out>/<system>/<YYYY-MM-DDTHH>.nc`.
+
+A file appears whole or not at all, so an interrupted run continues where it stopped. NetCDF3 keeps float64
+exactly and needs one inode.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from fuxi_ens.errors import StoreError
+from fuxi_ens.files import write_atomic
+
+_ENCODING: Final = {
+    "lead_time": {"units": "seconds", "dtype": "int32"},
+    "init_time": {"units": "seconds since 1970-01-01", "dtype": "float64"},
+}
+_IDENTITY: Final = ("config_hash", "role", "store", "truth", "estimator", "grid", "weights")
+"""Attributes in which all files of a system agree."""
+
+
+def statistics_path(out: Path, system: str, init_time: np.datetime64) -> Path:
+    """Where the statistics of one system and init_time live."""
+    return out / system / f"{pd.Timestamp(init_time):%Y-%m-%dT%H}.nc"
+
+
+def write_statistics(path: Path, statistics: xr.Dataset) -> None:
+    """Write one file; other processes see the complete file or none."""
+    content = statistics.to_netcdf(engine="scipy", format="NETCDF3_64BIT", encoding=_ENCODING)
+    write_atomic(path, bytes(content))
+
+
+def read_file(path: Path) -> xr.Dataset:
+    """Statistics of one init_time, in memory. Raises StoreError for a file that is none."""
+    try:
+        return xr.load_dataset(path, engine="scipy", decode_timedelta=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"{path} is no statistics file ({error}); delete it and run verify again") from error
+
+
+def is_complete(path: Path, config_hash: str) -> bool:
+    """Whether `path` is there. Raises StoreError if it was made with another configuration."""
+    if not path.exists():
+        return False
+    found = read_file(path).attrs.get("config_hash", "none")
+    if found != config_hash:
+        raise StoreError(
+            f"{path} was made with configuration {found}, this one is {config_hash}: scores of two "
+            f"configurations must not mix; delete {path.parent.parent} or verify into another folder"
+        )
+    return True
+
+
+def read_statistics(folders: Iterable[Path]) -> dict[str, xr.Dataset]:
+    """All statistics below `folders`, by system, each with `init_time` as a further dimension, in memory.
+
+    Folders are outputs of `run.verify` or single systems in them. Pairs that a file does not have are NaN.
+    Raises StoreError if there is no file, or if a system's files contradict each other or repeat an
+    init_time.
+    """
+    files: dict[str, list[xr.Dataset]] = defaultdict(list)
+    for path in sorted({path for folder in folders for path in Path(folder).rglob("*.nc")}):
+        data = read_file(path)
+        if "system" not in data.attrs:
+            raise StoreError(f"{path} is no statistics file: it names no system; give the folders that verify wrote")
+        files[data.attrs["system"]].append(data)
+    if not files:
+        raise StoreError(f"no statistics below {[str(folder) for folder in folders]}; run verify first")
+    return {system: _joined(system, parts) for system, parts in files.items()}
+
+
+def _joined(system: str, parts: list[xr.Dataset]) -> xr.Dataset:
+    for attribute in _IDENTITY:
+        found = {part.attrs[attribute] for part in parts}
+        if len(found) > 1:
+            raise StoreError(f"statistics of {system} differ in {attribute}: {sorted(found)}; give one run's folder")
+    result = xr.concat(parts, "init_time", data_vars="all", coords="minimal", compat="override", join="outer")
+    if not result.indexes["init_time"].is_unique:
+        raise StoreError(f"statistics of {system} hold an init_time twice; give each system's folder once")
+    return result.sortby("init_time")

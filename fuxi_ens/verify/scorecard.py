@@ -1,0 +1,168 @@
+"""From statistics of init times to one table of scores.
+
+Averages are over the pairs (init_time, lead_time) that all systems with that lead time have; roots and ratios
+come after the average (verification.md 15). A score of two systems is made of the same pairs by construction.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from fuxi_ens.errors import StoreError, UserError
+from fuxi_ens.files import write_atomic
+from fuxi_ens.verify.scores import ALPHA
+from fuxi_ens.verify.statistics import STATISTICS
+from fuxi_ens.verify.systems import Role
+
+COLUMNS: Final = (
+    "system",
+    "name",
+    "region",
+    "lead_time",
+    "score",
+    "value",
+    "estimator",
+    "members",
+    "truth",
+    "n_init",
+    "weights",
+    "grid",
+)
+SKILL: Final = ("crpss_climatology", "crps_relative_to_baseline")
+"""Scores of two systems."""
+
+
+def scorecard(statistics: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    """One row per system, name, region, lead_time and score, with the columns `COLUMNS`.
+
+    Scores, in file units unless said otherwise: `crps` (the estimator of the configuration; "standard" for a
+    single member), `rmse` and `bias` and `mae` of the ensemble mean, `spread`, `ssr` (spread over skill with
+    the factor for finite ensembles, 1 is ideal), `crpss_climatology` (1 is perfect) and
+    `crps_relative_to_baseline` (%, negative is better). `estimator` is empty where none applies, `members`
+    the smallest number in any pair, `n_init` the number of init times. Scores of two systems exist where both
+    have pairs and the same estimator. `statistics` come from `files.read_statistics`. Raises StoreError for
+    systems of different grids, weights, estimators or masks.
+    """
+    for attribute in ("grid", "weights", "estimator"):
+        found = {system: data.attrs[attribute] for system, data in statistics.items()}
+        if len(set(found.values())) > 1:
+            raise StoreError(f"systems differ in {attribute}: {found}; verify them with one configuration")
+    systems = _same_pairs(statistics)
+    values = {system: _scores(data) for system, data in systems.items()}
+    _add_skill(values, systems)
+    rows = [
+        _rows(values[system][score], systems[system], system, score) for system in systems for score in values[system]
+    ]
+    return pd.concat(rows, ignore_index=True)[list(COLUMNS)]
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    """Write the table with the lead time in hours, as `lead_time_hours`."""
+    hours = table["lead_time"].dt.total_seconds() / 3600.0
+    readable = table.assign(lead_time=hours).rename(columns={"lead_time": "lead_time_hours"})
+    write_atomic(path, readable.to_csv(index=False).encode())
+
+
+def _same_pairs(statistics: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Align all systems and set what is not in the homogeneous sample to NaN (`weight` too).
+
+    A system without any pair at a lead time does not take part there: a baseline with 12-hourly leads leaves
+    the 6-hourly ones of the others alone.
+    """
+    wanted = [data[[*STATISTICS, "weight", "members"]] for data in statistics.values()]
+    aligned = dict(zip(statistics, xr.align(*wanted, join="outer"), strict=True))
+    present = {system: data["weight"] > 0 for system, data in aligned.items()}
+    absent = [~there.any("init_time") for there in present.values()]
+    common = np.logical_and.reduce([there | gone for there, gone in zip(present.values(), absent, strict=True)])
+    result = {system: data.where(present[system] & common) for system, data in aligned.items()}
+    weights = [data["weight"] for data in result.values()]
+    weight = xr.concat(weights, "system", coords="minimal", compat="override")
+    largest = weight.max("system")
+    if (largest - weight.min("system") > 1e-9 * largest).any():
+        raise StoreError(
+            "systems are verified on different points, because their truths are missing at different places; "
+            "use one truth for all (leave verify.baseline_truth empty)"
+        )
+    return {system: data.assign_attrs(statistics[system].attrs) for system, data in result.items()}
+
+
+def _mean(statistic: xr.DataArray, weight: xr.DataArray) -> xr.DataArray:
+    """Pooled weighted mean over `init_time`, [name, lead_time, region]; NaN without any pair."""
+    used = weight.notnull()
+    total = weight.sum("init_time")
+    return statistic.where(used, 0.0).sum("init_time", skipna=False) / total.where(total > 0)
+
+
+def _scores(data: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Scores of one system, each [name, lead_time, region]."""
+    weight = data["weight"]
+    mean = {name: _mean(data[name], weight) for name in STATISTICS}
+    rmse = xr.ufuncs.sqrt(mean["squared_error_of_mean"])
+    crps = {
+        "fair": mean["crps_fair"],
+        "standard": mean["crps_standard"],
+        "almost_fair": ALPHA * mean["crps_fair"] + (1 - ALPHA) * mean["crps_standard"],
+    }
+    result: dict[str, xr.DataArray] = {
+        "crps": crps[_estimator(data)],
+        "rmse": rmse,
+        "bias": mean["error_of_mean"],
+        "mae": mean["absolute_error_of_mean"],
+    }
+    if data["members"].max() > 1:
+        # Inflated per pair, because a climatology has fewer members near the edges of its periods.
+        inflated = data["variance"] * (data["members"] + 1) / data["members"]
+        result["spread"] = xr.ufuncs.sqrt(mean["variance"])
+        result["ssr"] = xr.ufuncs.sqrt(_mean(inflated, weight)) / rmse
+    return result
+
+
+def _estimator(data: xr.Dataset) -> str:
+    """The configured estimator; of a single member only the standard one exists."""
+    return str(data.attrs["estimator"]) if data["members"].max() > 1 else "standard"
+
+
+def _add_skill(values: dict[str, dict[str, xr.DataArray]], systems: Mapping[str, xr.Dataset]) -> None:
+    """Add the scores against climatology and baseline to systems of the same estimator."""
+    for system, ratio in _crps_ratios("climatology", values, systems):
+        values[system][SKILL[0]] = 1.0 - ratio
+    for system, ratio in _crps_ratios("baseline", values, systems):
+        values[system][SKILL[1]] = 100.0 * (ratio - 1.0)
+
+
+def _crps_ratios(
+    role: Role, values: Mapping[str, dict[str, xr.DataArray]], systems: Mapping[str, xr.Dataset]
+) -> Iterator[tuple[str, xr.DataArray]]:
+    """Mean CRPS of all others over that of the system in `role`. Raises UserError for several of them."""
+    references = [system for system, data in systems.items() if data.attrs["role"] == role]
+    if len(references) > 1:
+        raise UserError(f"there is more than one {role}: {references}; leave out the folders of all but one")
+    for reference in references:
+        for system, data in systems.items():
+            if system != reference and _estimator(data) == _estimator(systems[reference]):
+                yield system, values[system]["crps"] / values[reference]["crps"]
+
+
+def _rows(value: xr.DataArray, data: xr.Dataset, system: str, score: str) -> pd.DataFrame:
+    """Table rows of one score; a score of two systems has none where the other has no pairs."""
+    columns = {
+        "value": value,
+        "n_init": data["weight"].notnull().sum("init_time"),
+        "members": data["members"].min("init_time"),
+    }
+    frame = xr.Dataset(columns).to_dataframe(["name", "region", "lead_time"]).reset_index()
+    frame = frame[frame["n_init"] > 0].astype({"members": "int64"})
+    if score in SKILL:
+        frame = frame[frame["value"].notna()]
+    return frame.assign(
+        system=system,
+        score=score,
+        estimator=_estimator(data) if score.startswith("crps") else "",
+        truth=data.attrs["truth"],
+        weights=data.attrs["weights"],
+        grid=data.attrs["grid"],
+    )

@@ -1,0 +1,81 @@
+"""The `fuxi-ens` command: collects the stage programs, sets up logging, turns user errors into one clear message."""
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from fuxi_ens import __version__
+from fuxi_ens.errors import UserError
+from fuxi_ens.progress import is_main_process
+from pipelines import check, demo, forecast, model, nature_run, scorecard, statistics, train, verify
+
+app = typer.Typer(
+    name="fuxi-ens",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="FuXi-ENS from ERA5 to scorecard. Start with `fuxi-ens demo`, then read configs/ and docs/.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Prepare what training needs from an analysis store.")
+model_app = typer.Typer(no_args_is_help=True, help="Look at a model before spending on it.")
+
+app.command("demo")(demo.demo)
+app.command("check")(check.check)
+app.command("train")(train.train)
+app.command("forecast")(forecast.forecast)
+app.command("verify")(verify.verify)
+app.command("scorecard")(scorecard.scorecard)
+data_app.command("statistics")(statistics.statistics)
+model_app.command("summary")(model.summary)
+app.add_typer(data_app, name="data")
+app.add_typer(model_app, name="model")
+app.add_typer(nature_run.app, name="nature-run")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fuxi-ens {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+    level = logging.DEBUG if verbose else logging.WARNING if quiet or not is_main_process() else logging.INFO
+    console = Console(stderr=True)
+    if console.is_terminal:
+        logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=console, show_path=False)])
+    else:
+        logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    for package in ("fuxi_ens", "pipelines"):
+        logging.getLogger(package).setLevel(level)
+
+
+def main() -> None:
+    """Entry point: exit code 0, 1 for a user error, 2 for wrong usage."""
+    try:
+        app()
+    except UserError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False)
+        sys.exit(1)
+    except OSError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False)
+        sys.exit(1)
+
+
+def _escape(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+if __name__ == "__main__":
+    main()

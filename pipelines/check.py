@@ -1,0 +1,27 @@
+"""`fuxi-ens check`: preflight of a run; nothing is run."""
+
+import json
+from dataclasses import asdict
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from fuxi_ens.config import load_config
+from fuxi_ens.preflight import preflight
+from pipelines.options import ConfigArgument, JsonOption, SetOption
+
+
+def check(config: ConfigArgument, overrides: SetOption = None, as_json: JsonOption = False) -> None:
+    """Check config, stores, dates, disk and memory before a job is submitted; exit 1 at the first lie.
+
+    Example: `fuxi-ens check configs/era5_64x32.yaml`
+    """
+    findings = list(preflight(load_config(config, overrides or [])))
+    if as_json:
+        typer.echo(json.dumps([asdict(finding) for finding in findings]))
+        return
+    table = Table("check", "found", title=f"{config} is ready to run")
+    for finding in findings:
+        table.add_row(finding.check, finding.detail)
+    Console().print(table)

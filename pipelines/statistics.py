@@ -1,0 +1,22 @@
+"""`fuxi-ens data statistics`: per-channel mean and standard deviation over the training years."""
+
+import logging
+
+from fuxi_ens.config import load_config
+from fuxi_ens.data.statistics import compute_statistics
+from fuxi_ens.paths import RunPaths
+from pipelines.options import ConfigArgument, SetOption
+
+log = logging.getLogger(__name__)
+
+
+def statistics(config: ConfigArgument, overrides: SetOption = None) -> None:
+    """Compute the statistics that standardize the channels, over data.train only.
+
+    Example: `fuxi-ens data statistics configs/era5_64x32.yaml`
+    """
+    settings = load_config(config, overrides or [])
+    path = RunPaths(settings.run.folder).statistics
+    result = compute_statistics(settings)
+    result.save(path)
+    log.info("statistics of %d channels over %d frames written to %s", len(result.channels), result.frames, path)

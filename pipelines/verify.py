@@ -1,0 +1,24 @@
+"""`fuxi-ens verify`: from ensembles, baseline and truth to statistics per system and init time."""
+
+import logging
+
+from fuxi_ens.config import load_config
+from fuxi_ens.paths import RunPaths
+from fuxi_ens.provenance import provenance
+from fuxi_ens.verify.run import verify as run_verify
+from pipelines.options import ConfigArgument, SetOption
+
+log = logging.getLogger(__name__)
+
+
+def verify(config: ConfigArgument, overrides: SetOption = None) -> None:
+    """Score the forecast, the baseline, climatology and persistence against the truth.
+
+    Writes one small file per system and init time; files that are there already are kept.
+
+    Example: `fuxi-ens verify configs/era5_64x32.yaml`
+    """
+    settings = load_config(config, overrides or [])
+    paths = RunPaths(settings.run.folder)
+    files = run_verify(settings, paths.scores, str(paths.forecast), provenance(settings))
+    log.info("%d statistics files in %s", len(files), paths.scores)
