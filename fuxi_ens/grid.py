@@ -24,14 +24,14 @@ class LatLonGrid:
     def latitude(self) -> Float:
         """Degrees north, [height], decreasing."""
         if self.height % 2:
-            return np.linspace(90.0, -90.0, self.height)
+            return np.linspace(90.0, -90.0, self.height, dtype=np.float64)
         half = 90.0 / self.height
-        return np.linspace(90.0 - half, -90.0 + half, self.height)
+        return np.linspace(90.0 - half, -90.0 + half, self.height, dtype=np.float64)
 
     @property
     def longitude(self) -> Float:
         """Degrees east, [width], from 0."""
-        return np.arange(self.width) * (360.0 / self.width)
+        return np.arange(self.width, dtype=np.float64) * (360.0 / self.width)
 
 
 def area_weights(latitude: NDArray[np.floating]) -> Float:
@@ -45,7 +45,7 @@ def area_weights(latitude: NDArray[np.floating]) -> Float:
     if degrees.ndim != 1 or np.any(np.diff(ascending) <= 0) or np.any(np.abs(degrees) > 90.0):
         raise ValueError(f"latitudes must be one strictly monotonic series within -90..90, got {degrees}")
     edges = np.concatenate([[-90.0], 0.5 * (ascending[1:] + ascending[:-1]), [90.0]])
-    area = np.diff(np.sin(np.deg2rad(edges)))
+    area: Float = np.diff(np.sin(np.deg2rad(edges)))
     area /= area.mean()
     return area if degrees[0] <= degrees[-1] else area[::-1].copy()
 

@@ -24,4 +24,5 @@ def open_zarr(store: str, *, dask: bool = False) -> xr.Dataset:
         raise StoreError(f"{store} needs a file system library: pip install 'fuxi-ens[cloud]' ({error})") from error
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(f"cannot open {store} as a Zarr store ({error}); check the path in the config") from error
-    return dataset.rename({old: new for old, new in _ALIASES.items() if old in dataset.dims})
+    renamed: xr.Dataset = dataset.rename({old: new for old, new in _ALIASES.items() if old in dataset.dims})
+    return renamed

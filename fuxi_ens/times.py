@@ -15,7 +15,8 @@ HISTORY: Final = 2
 
 def hours(count: float) -> np.timedelta64:
     """A timedelta64[ns] of that many hours."""
-    return pd.Timedelta(hours=count).to_timedelta64().astype("timedelta64[ns]")
+    span: np.timedelta64 = pd.Timedelta(hours=count).to_timedelta64().astype("timedelta64[ns]")
+    return span
 
 
 def lead_times(step_size: np.timedelta64, steps: int) -> Leads:

@@ -152,7 +152,9 @@ def _file_array(dataset: xr.Dataset, channel: Channel, store: str) -> xr.DataArr
     candidates = (variable.file_name, variable.name)
     name = next((n for n in candidates if n in dataset), None)
     if name is None:
-        raise StoreError(f"{store} lacks {candidates[0]!r} for channel {channel.name}; it holds {sorted(dataset)}")
+        raise StoreError(
+            f"{store} lacks {candidates[0]!r} for channel {channel.name}; it holds {sorted(map(str, dataset))}"
+        )
     array = dataset[name]
     if channel.level is None:
         return array

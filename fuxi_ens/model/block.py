@@ -92,7 +92,8 @@ class ScaleShift(nn.Module):
     def forward(self, x_BhwD: Tensor, cond_BD: Tensor) -> Tensor:
         """[B, h, w, D] to the same shape."""
         scale, shift = self.scale_shift(cond_BD)[:, None, None].chunk(2, dim=-1)
-        return norm(x_BhwD) * (1 + scale) + shift
+        out: Tensor = norm(x_BhwD) * (1 + scale) + shift
+        return out
 
 
 def run_trunk(

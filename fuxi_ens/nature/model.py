@@ -118,7 +118,10 @@ class NatureModel:
         The fields have a leading axis of windows, then (sigma level,) longitude and latitude on
         the Gaussian grid; see `_window` for names and units.
         """
-        return jax.lax.scan(lambda c, _: self._window(c), carry, None, length=windows)
+        end: tuple[Carry, dict[str, jax.Array]] = jax.lax.scan(
+            lambda c, _: self._window(c), carry, None, length=windows
+        )
+        return end
 
     def _window(self, carry: Carry) -> tuple[Carry, dict[str, jax.Array]]:
         """Integrate 6 h. Fields: m s-1, K, kg kg-1, m2 s-2, Pa; `rain` in m since the start."""

@@ -61,7 +61,7 @@ def collect_evidence(config: Config, statistics: Mapping[str, xr.Dataset]) -> Ev
         map_lead_time=map_lead,
         plumes=[read_place(stores, name, init_time, leads, place) for name in config.report.plume_channels],
         place=place,
-        caveats=config.report.caveats + evidence.caveats,
+        caveats=(*config.report.caveats, *evidence.caveats),
     )
 
 
