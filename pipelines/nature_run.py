@@ -3,16 +3,15 @@
 import importlib.util
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-Item = TypeVar("Item")
+from fuxi_ens.errors import UserError
+from fuxi_ens.progress import progress
 
 app = typer.Typer(
     help=(
@@ -29,19 +28,13 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_show_locals=False,
 )
-errors = Console(stderr=True)
 
 
 def _require_model() -> None:
     """Stop with one message if the extra is missing; otherwise set JAX up for one core."""
     missing = [m for m in ("jcm", "dinosaur", "jax") if importlib.util.find_spec(m) is None]
     if missing:
-        errors.print(
-            f"[red]{', '.join(missing)} not installed.[/] This command needs the extra:\n"
-            "  pip install 'fuxi-ens\\[nature-run]'",
-            soft_wrap=True,
-        )
-        raise typer.Exit(2)
+        raise UserError(f"this command needs {', '.join(missing)}: pip install 'fuxi-ens[nature-run]'")
     # XLA reads these when jax first starts. One thread costs nothing at T31, and sums taken in another
     # order by another number of cores grow into another weather within two weeks.
     os.environ["NPROC"] = "1"
@@ -49,26 +42,11 @@ def _require_model() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
 
 
-def _shown(items: Iterable[Item], total: int, unit: str) -> Iterator[Item]:
-    """Yield `items` under a progress bar."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns) as progress:
-        task = progress.add_task("compiling", total=total)
-        for item in items:
-            yield item
-            progress.update(task, advance=1, description="integrating")
-
-
-def _fail(problem: Exception) -> typer.Exit:
-    """Print a mistake of the user without a traceback."""
-    errors.print(f"[red]error:[/] {problem}", highlight=False, soft_wrap=True)
-    return typer.Exit(1)
+def _report(items: Iterable[object], total: int, what: str) -> None:
+    """Drive `items` to the end under a progress bar."""
+    with progress(what, total) as advance:
+        for _ in items:
+            advance(1, "")
 
 
 Directory = Annotated[Path, typer.Argument(help="Directory of the nature run.", show_default=False)]
@@ -93,12 +71,8 @@ def run(
     from fuxi_ens.nature.plan import Plan, store_path
     from fuxi_ens.nature.run import integrate
 
-    try:
-        plan = Plan(start, end, spinup_days, tuple(int(level) for level in levels.split(",")))
-        for _ in _shown(integrate(directory, plan), plan.blocks_left(directory) + 1, "blocks of five days"):
-            pass
-    except ValueError as problem:
-        raise _fail(problem) from problem
+    plan = Plan(start, end, spinup_days, tuple(int(level) for level in levels.split(",")))
+    _report(integrate(directory, plan), plan.blocks_left(directory) + 1, "blocks of five days")
     typer.echo(f"complete: {store_path(directory)}")
 
 
@@ -122,14 +96,10 @@ def ensemble(
     from fuxi_ens.nature.ensemble import forecast_all
     from fuxi_ens.nature.ensemble_plan import STORE_NAME, EnsemblePlan
 
-    try:
-        times = tuple(np.datetime64(time, "h") for time in init_time)
-        plan = EnsemblePlan(directory, times, members, steps, factor)
-        total = len(plan.forecasts[worker::workers])
-        for _ in _shown(forecast_all(output, plan, worker, workers), total, "members"):
-            pass
-    except ValueError as problem:
-        raise _fail(problem) from problem
+    times = tuple(np.datetime64(time, "h") for time in init_time)
+    plan = EnsemblePlan(directory, times, members, steps, factor)
+    total = len(plan.forecasts[worker::workers])
+    _report(forecast_all(output, plan, worker, workers), total, "members")
     typer.echo(f"complete: {output / STORE_NAME}")
 
 
@@ -147,12 +117,5 @@ def sample(
     """
     from fuxi_ens.nature import embedded
 
-    try:
-        report = embedded.write(directory, ensemble_directory, output)
-    except ValueError as problem:
-        raise _fail(problem) from problem
+    report = embedded.write(directory, ensemble_directory, output)
     typer.echo(report)
-
-
-if __name__ == "__main__":
-    app()

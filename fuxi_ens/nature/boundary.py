@@ -13,6 +13,8 @@ from dinosaur.coordinate_systems import CoordinateSystem
 from jcm.forcing import ForcingData
 from jcm.terrain import TerrainData
 
+from fuxi_ens.errors import UserError
+
 FREEZING_SEA_WATER_K = 271.2
 WARMEST_SEA_K = 310.0
 # Anomalies beyond this are fill values over land and multi-year ice, not observations.
@@ -47,7 +49,7 @@ def monthly_surface() -> xr.Dataset:
     anomaly = xr.load_dataset(directory / "anom/sea_surface_temperature_anomaly.nc")["ssta"]
     anomaly = anomaly.sortby("lat").transpose("lon", "lat", "time")
     if not np.allclose(anomaly["lat"], climatology["lat"], atol=1e-3):
-        raise ValueError("the latitudes of jcm's SST anomalies and climatology disagree")
+        raise UserError("the latitudes of jcm's SST anomalies and climatology disagree")
     month = anomaly["time"].dt.month.values - 1
     middle = anomaly["time"].values + np.timedelta64(14, "D")
     surface = climatology.drop_vars("alb").isel(time=month).assign_coords(time=middle)

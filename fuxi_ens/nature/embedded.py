@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from fuxi_ens.errors import UserError
 from fuxi_ens.nature import sample
 from fuxi_ens.nature.ensemble_plan import open_completed as open_ensemble
 from fuxi_ens.nature.plan import open_completed as open_run
@@ -47,7 +48,7 @@ def write(run_directory: Path, ensemble_directory: Path, output: Path) -> str:
         report.append(_report(dataset, output / name))
     total = sum(sample.store_bytes(output / name) for name, *_ in stores)
     if total > LARGEST_TOTAL_BYTES:
-        raise ValueError(
+        raise UserError(
             f"{output} takes {total} bytes, more than {LARGEST_TOTAL_BYTES}; shorten TRAINING "
             "in fuxi_ens/nature/embedded.py, remove the stores and cut again"
         )

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 import xarray as xr
 
+from fuxi_ens.errors import UserError
 from fuxi_ens.nature import layout
 from fuxi_ens.nature.ensemble_plan import (
     LEADING,
@@ -131,7 +132,7 @@ def _allocate(directory: Path, plan: EnsemblePlan, create: bool) -> Path:
     } | layout.grid_coordinates(plan.levels)
     (directory / "members").mkdir(parents=True, exist_ok=True)
     if not store.exists() and not create:
-        raise ValueError(f"{store} does not exist yet; start worker 0 and wait for its store")
+        raise UserError(f"{store} does not exist yet; start worker 0 and wait for its store")
     if not store.exists():
         empty, encoding = layout.empty_store(coordinates, VARIABLES, {"time": 1, "number": 1})
         encoding["time"] = {"units": "hours since 1959-01-01", "dtype": "int64"}
@@ -144,7 +145,7 @@ def _allocate(directory: Path, plan: EnsemblePlan, create: bool) -> Path:
     found = xr.open_zarr(store)
     same = all(np.array_equal(found[name], values) for name, values in coordinates.items())
     if not same or found.attrs["factor"] != plan.factor:
-        raise ValueError(
+        raise UserError(
             f"{store} holds another ensemble: {dict(found.sizes)} with factor "
             f"{found.attrs['factor']}; repeat the first arguments or choose another directory"
         )

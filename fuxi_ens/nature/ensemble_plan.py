@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
+from fuxi_ens.errors import UserError
 from fuxi_ens.nature import layout
 from fuxi_ens.nature.plan import BLOCK_WINDOWS, completed_times, states_directory
 
@@ -37,14 +38,14 @@ class EnsemblePlan:
     def __post_init__(self) -> None:
         """Refuse leads that are not whole blocks, and init times without a restart state."""
         if self.windows % BLOCK_WINDOWS or self.members < 1:
-            raise ValueError(
+            raise UserError(
                 f"got {self.members} members of {self.windows} steps; expected at least one "
                 f"member and a multiple of {BLOCK_WINDOWS} steps"
             )
         stored = completed_times(states_directory(self.nature))
         missing = [str(t) for t in self.init_times if t not in stored]
         if missing:
-            raise ValueError(
+            raise UserError(
                 f"no restart state for init times {missing}; {self.nature} has one every five "
                 f"days" + (f" from {stored[0]} to {stored[-1]}" if stored else ", but none yet")
             )
@@ -94,7 +95,7 @@ def draw_pair(pool: list[np.datetime64], forecast: Forecast) -> tuple[np.datetim
     rng = np.random.default_rng([SEED, hours, forecast.number])
     pairs = [(a, b) for a in pool for b in pool if abs(a - b) >= np.timedelta64(INDEPENDENT_DAYS, "D")]
     if not pairs:
-        raise ValueError(
+        raise UserError(
             f"{len(pool)} states precede {forecast.init_time} in its season; perturbations need "
             "a nature run with at least one earlier winter"
         )
@@ -116,5 +117,5 @@ def open_completed(directory: Path) -> xr.Dataset:
     made = len(list((directory / "members").glob("*.json")))
     expected = dataset.sizes["time"] * dataset.sizes["number"]
     if made < expected:
-        raise ValueError(f"{directory} holds {made} of {expected} forecasts; run it again first")
+        raise UserError(f"{directory} holds {made} of {expected} forecasts; run it again first")
     return dataset

@@ -15,6 +15,8 @@ import numpy as np
 import xarray as xr
 from zarr.codecs import BloscCodec, TransposeCodec
 
+from fuxi_ens.errors import UserError
+
 EIGHTHS = 8
 INT16_LIMIT = 32_767
 FILL_VALUE = -32_768
@@ -43,7 +45,7 @@ def quanta(largest_errors: xr.DataArray) -> xr.DataArray:
     """
     smallest = float(largest_errors.min(skipna=False))
     if not smallest > 0:
-        raise ValueError(f"the largest error must be positive, got {smallest}")
+        raise UserError(f"the largest error must be positive, got {smallest}")
     # The nudge takes 1.99 for 2, at the price of a slightly smaller quantum everywhere.
     ratio = largest_errors.values / smallest
     power = largest_errors.copy(data=2.0 ** np.floor(np.log2(ratio) + 0.05))
@@ -70,7 +72,7 @@ def encoding(values: xr.DataArray, quantum: float, cut: Cut) -> dict[str, Any]:
         offset = round((low + high) / 2 / quantum) * quantum
     counts = max(high - offset, offset - low) / quantum
     if counts > INT16_LIMIT:
-        raise ValueError(
+        raise UserError(
             f"{values.name} spans {low} to {high}: more than 16 bits at a quantum of {quantum}; allow a larger error"
         )
     parts = EIGHTHS

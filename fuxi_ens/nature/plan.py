@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from fuxi_ens.errors import UserError
 from fuxi_ens.nature import layout
 
 BLOCK_WINDOWS = 20
@@ -35,7 +36,7 @@ class Plan:
         """Refuse spans that are not whole blocks."""
         for name, days in (("spin-up", self.spinup_days), ("run", self.run_days)):
             if days <= 0 or np.timedelta64(days, "D") % BLOCK != np.timedelta64(0, "h"):
-                raise ValueError(
+                raise UserError(
                     f"the {name} takes {days} days from {self.start} to {self.end}; "
                     f"it must take a positive multiple of {BLOCK.astype('timedelta64[D]')}"
                 )
@@ -74,7 +75,7 @@ class Plan:
             part.replace(path)
         found = json.loads(path.read_text())
         if found != asked:
-            raise ValueError(
+            raise UserError(
                 f"{directory} holds another run: {found}, asked for {asked}; "
                 "repeat the first arguments to resume it, or choose another directory"
             )
@@ -84,7 +85,7 @@ def read_plan(directory: Path) -> Plan:
     """Return the plan of the run in `directory`."""
     path = directory / "plan.json"
     if not path.exists():
-        raise ValueError(f"{directory} holds no nature run: {path.name} is missing")
+        raise UserError(f"{directory} holds no nature run: {path.name} is missing")
     found = json.loads(path.read_text())
     return Plan(**found | {"levels": tuple(found["levels"])})
 
@@ -115,6 +116,6 @@ def open_completed(directory: Path) -> xr.Dataset:
     plan = read_plan(directory)
     done = completed_times(states_directory(directory))
     if not done or done[-1] <= np.datetime64(plan.start):
-        raise ValueError(f"the nature run in {directory} is still spinning up")
+        raise UserError(f"the nature run in {directory} is still spinning up")
     dataset: xr.Dataset = xr.open_zarr(store_path(directory))
     return dataset.sel(time=slice(None, done[-1]))

@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from fuxi_ens.errors import UserError
+
 State = TypeVar("State")
 
 
@@ -42,7 +44,7 @@ def load_state(path: Path, like: State) -> State:
         found = stored.pop(name, None)
         if found is None or found.shape != leaf.shape or found.dtype != leaf.dtype:
             got = "nothing" if found is None else f"{found.dtype}{found.shape}"
-            raise ValueError(
+            raise UserError(
                 f"{path} does not fit this model: {name} is {got}, expected "
                 f"{leaf.dtype}{leaf.shape}; remove the run directory and start again"
             )
@@ -50,5 +52,5 @@ def load_state(path: Path, like: State) -> State:
 
     state: State = jax.tree_util.tree_map_with_path(fill, like)
     if stored:
-        raise ValueError(f"{path} holds unknown arrays {sorted(stored)}; it is from another model")
+        raise UserError(f"{path} holds unknown arrays {sorted(stored)}; it is from another model")
     return state

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from fuxi_ens.errors import UserError
 from fuxi_ens.nature import layout, packing
 
 CHANNEL_LEVELS = (500, 850)
@@ -72,7 +73,7 @@ def cut_sample(run: xr.Dataset, spans: list[Span]) -> xr.Dataset:
     for span, piece in zip(spans, pieces, strict=True):
         length = np.datetime64(span.last, "h") - np.datetime64(span.first, "h")
         if piece.sizes["time"] != length // layout.STEP_SIZE + 1:
-            raise ValueError(
+            raise UserError(
                 f"the run covers {run.time.values[0]} to {run.time.values[-1]}, but the sample "
                 f"needs {span.first} to {span.last}; extend the run or shorten the span"
             )
@@ -171,7 +172,7 @@ def _coordinate_encoding(dataset: xr.Dataset) -> dict[str, dict[str, Any]]:
 def _write(dataset: xr.Dataset, how: dict[str, dict[str, Any]], path: Path) -> None:
     """Write a store under a temporary name, so that `path` exists complete or not at all."""
     if path.exists():
-        raise ValueError(f"{path} exists; remove it to cut the sample again")
+        raise UserError(f"{path} exists; remove it to cut the sample again")
     part = path.with_suffix(".part")
     with layout.consolidating():
         dataset.to_zarr(part, mode="w", encoding=how, zarr_format=3, consolidated=True)

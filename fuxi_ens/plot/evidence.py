@@ -67,7 +67,7 @@ def collect_evidence(config: Config, statistics: Mapping[str, xr.Dataset]) -> Ev
 
 def _period(init_times: Times) -> str:
     first, last = (pd.Timestamp(t).strftime("%Y-%m-%d %H UTC") for t in (init_times[0], init_times[-1]))
-    return f"{len(init_times)} init times, {first} to {last}"
+    return f"{first} to {last}"
 
 
 def _caveats(ours: xr.Dataset) -> tuple[str, ...]:
