@@ -17,7 +17,7 @@ from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.model.summary import summarize
 from fuxi_ens.paths import RunPaths
-from fuxi_ens.times import HISTORY
+from fuxi_ens.times import HISTORY, label
 from fuxi_ens.verify import open as verification
 
 _FLOAT = 4
@@ -54,8 +54,8 @@ def _run_folder(config: Config) -> Finding:
 def _analysis(config: Config) -> Iterator[Finding]:
     data = config.data
     analysis = open_analysis(data.store, config.model.channels, config.model.grid, data.step_size)
-    count = len(config.model.channels)
-    yield Finding("analysis", f"{data.store}: {count} channels, {analysis.times[0]} to {analysis.times[-1]}")
+    span = f"{label(analysis.times[0])} to {label(analysis.times[-1])}"
+    yield Finding("analysis", f"{data.store}: {len(config.model.channels)} channels, {span}")
     for name, periods in (("train", data.train), ("validation", data.validation)):
         require_complete(analysis.times, periods, data.step_size, data.store)
         longest = max(stage.rollout_steps for stage in config.train.stages)
@@ -91,7 +91,7 @@ def _forecast(config: Config) -> Iterator[Finding]:
     needed = np.unique([init_times - k * config.data.step_size for k in range(HISTORY)])
     absent = needed[~np.isin(needed, source.times)]
     if absent.size:
-        raise StoreError(f"{source.store} lacks the initial frames at {absent[:3]}; change forecast.init_times")
+        raise StoreError(f"{source.store} lacks the initial frame at {label(absent[0])}; change forecast.init_times")
     state = forecast.members * (HISTORY * len(model.channels) + len(forecast.channels) * forecast.leads_per_shard)
     yield Finding(
         "forecast memory", f"{_bytes(state * frame)} for the states and one shard of {forecast.members} members"

@@ -29,6 +29,11 @@ def time_range(start: np.datetime64, end: np.datetime64, every: np.timedelta64) 
     return pd.date_range(start, end, freq=pd.Timedelta(every)).to_numpy().astype("datetime64[ns]")
 
 
+def label(time: np.datetime64) -> str:
+    """A time as users write it, to the hour: 2018-01-01T00."""
+    return f"{pd.Timestamp(time):%Y-%m-%dT%H}"
+
+
 def clock(times: Times, step: int) -> NDArray[np.float32]:
     """Scalars that condition the network, [times, 3]: model step, hour / 24, min(365, day of year) / 365.
 

@@ -18,7 +18,7 @@ from fuxi_ens.channels import Channel
 from fuxi_ens.errors import StoreError
 from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.stores import open_zarr
-from fuxi_ens.times import Times, hours
+from fuxi_ens.times import Times, hours, label
 
 Frames = NDArray[np.float32]
 
@@ -74,25 +74,26 @@ class Analysis:
         found = (position < len(stored)) & (stored[np.minimum(position, len(stored) - 1)] == times)
         if not found.all():
             raise StoreError(
-                f"{self.store} holds no analysis at {times[~found][:3]}; it covers {stored[0]} to {stored[-1]}"
+                f"{self.store} holds no analysis at {label(times[~found][0])}; it covers {label(stored[0])} to "
+                f"{label(stored[-1])}"
             )
         return position
 
-    def _field(self, group: Sequence[Channel], position: NDArray[np.intp]) -> NDArray[np.float64]:
+    def _field(self, group: Sequence[Channel], position: NDArray[np.intp]) -> Frames:
         """All levels of one variable, [time, level, latitude, longitude] in model units."""
         variable = group[0].variable
         # Hourly accumulations end at their stamp: the 6 h up to t are the stamps t-5h ... t (verification.md 12).
         summed = variable.accumulated and variable.file_name not in self.dataset
         stamps = [position - k for k in range(_ACCUMULATION_HOURS if summed else 1)]
         total = np.sum([_values(self.dataset, group, index, self.store) for index in stamps], axis=0)
-        return np.asarray(total * variable.to_model)
+        return np.asarray(total * np.float32(variable.to_model))
 
     def _refuse_missing(self, frames: Frames, times: Times) -> None:
         missing = ~np.isfinite(frames).all(axis=(2, 3))
         for t, c in zip(*np.nonzero(missing), strict=True):
             if self.channels[c] != "sst":
                 raise StoreError(
-                    f"{self.store}: {self.channels[c]} has missing values at {times[t]}; exclude that time"
+                    f"{self.store}: {self.channels[c]} has missing values at {label(times[t])}; exclude that time"
                 )
 
 
@@ -173,12 +174,12 @@ def _model_field(dataset: xr.Dataset, channel: Channel, store: str) -> xr.DataAr
     return (array * channel.variable.to_model).rename(channel.name)
 
 
-def _values(dataset: xr.Dataset, group: Sequence[Channel], index: NDArray[np.intp], store: str) -> NDArray[np.float64]:
+def _values(dataset: xr.Dataset, group: Sequence[Channel], index: NDArray[np.intp], store: str) -> Frames:
     array = _file_array(dataset, group[0], store).isel(time=index)
     if group[0].level is None:
-        return array.transpose("time", "latitude", "longitude").values[:, None].astype(np.float64)
+        return array.transpose("time", "latitude", "longitude").values[:, None].astype(np.float32)
     levels = array.sel(level=[c.level for c in group])
-    return levels.transpose("time", "level", "latitude", "longitude").values.astype(np.float64)
+    return levels.transpose("time", "level", "latitude", "longitude").values.astype(np.float32)
 
 
 def oriented(dataset: xr.Dataset, grid: LatLonGrid, store: str) -> xr.Dataset:

@@ -5,14 +5,19 @@ from numpy.typing import NDArray
 
 from fuxi_ens.config import Period
 from fuxi_ens.errors import StoreError
-from fuxi_ens.times import HISTORY, Times, time_range
+from fuxi_ens.times import HISTORY, Leads, Times, label, time_range
 
 _ORDER_STREAM = 1
 
 
+def frame_offsets(step_size: np.timedelta64, rollout_steps: int) -> Leads:
+    """Valid times of the frames of one sample relative to init_time: history, then targets, [HISTORY + rollout]."""
+    return np.arange(1 - HISTORY, rollout_steps + 1) * step_size
+
+
 def frame_times(init_time: np.datetime64, step_size: np.timedelta64, rollout_steps: int) -> Times:
     """Valid times of one sample: the history up to init_time, then the targets, [HISTORY + rollout_steps]."""
-    return init_time + np.arange(1 - HISTORY, rollout_steps + 1) * step_size
+    return init_time + frame_offsets(step_size, rollout_steps)
 
 
 def legal_init_times(
@@ -22,19 +27,17 @@ def legal_init_times(
 
     Raises StoreError when there is none.
     """
-    legal = [
-        time
-        for period in periods
-        for time in available[period.contains(available)]
-        if _complete(frame_times(time, step_size, rollout_steps), available, period)
-    ]
-    if not legal:
+    offsets = frame_offsets(step_size, rollout_steps)
+    exists = np.all([np.isin(available + offset, available) for offset in offsets], axis=0)
+    inside = [period.contains(available + offsets[0]) & period.contains(available + offsets[-1]) for period in periods]
+    legal: Times = available[exists & np.any(inside, axis=0)]
+    if not legal.size:
         raise StoreError(
             f"no init time has its history and {rollout_steps} target frames within "
             f"{[(p.start.isoformat(), p.end.isoformat()) for p in periods]}; the store covers "
-            f"{available[0]} to {available[-1]}"
+            f"{label(available[0])} to {label(available[-1])}"
         )
-    return np.array(legal, dtype="datetime64[ns]")
+    return legal
 
 
 def require_complete(available: Times, periods: tuple[Period, ...], step_size: np.timedelta64, source: str) -> None:
@@ -45,12 +48,8 @@ def require_complete(available: Times, periods: tuple[Period, ...], step_size: n
         if absent.size:
             raise StoreError(
                 f"{source} lacks {absent.size} of {asked.size} times of the period {period.start}..{period.end}, "
-                f"first {absent[0]}; it covers {available[0]} to {available[-1]}; shorten the period"
+                f"first {label(absent[0])}; it covers {label(available[0])} to {label(available[-1])}; shorten it"
             )
-
-
-def _complete(needed: Times, available: Times, period: Period) -> bool:
-    return bool(period.contains(needed).all() and np.isin(needed, available).all())
 
 
 def batch_positions(

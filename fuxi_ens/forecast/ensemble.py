@@ -15,11 +15,11 @@ from fuxi_ens.forecast.store import ForecastStore, Layout
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.progress import Advance, progress
 from fuxi_ens.provenance import provenance
-from fuxi_ens.times import Leads, lead_times
+from fuxi_ens.times import Times, label, lead_times
 
 
-def run_forecast(config: Config) -> Path:
-    """Write the ensembles of all init times of the config; returns the store."""
+def run_forecast(config: Config, chosen: Times | None = None) -> Path:
+    """Write the ensembles of the config's init times, or of the `chosen` ones among them; returns the store."""
     paths = RunPaths(config.run.folder)
     checkpoint = load_checkpoint(paths.model, choose_device(config.run.threads))
     if checkpoint.step_size_hours != config.data.step_size_hours:
@@ -31,28 +31,35 @@ def run_forecast(config: Config) -> Path:
     model = checkpoint.model.config
     analysis = open_analysis(source, model.channels, model.grid, config.data.step_size)
     store = ForecastStore(paths.forecast, _layout(config, checkpoint), model.channels, provenance(config))
-    pending = store.pending()
-    leads = lead_times(config.data.step_size, config.forecast.steps)
-    with progress("forecasting", len(config.forecast.init_times.times) * len(leads)) as advance:
-        advance((len(config.forecast.init_times.times) - len(pending)) * len(leads), "")
-        for init_time in pending:
-            _forecast_one(config, checkpoint, analysis, store, init_time, advance)
+    wanted = _wanted(config, chosen)
+    with progress("forecasting", len(wanted) * config.forecast.steps) as advance:
+        for init_time in wanted:
+            if store.is_complete(init_time):
+                advance(config.forecast.steps, "already there")
+            else:
+                _forecast_one(config, checkpoint, analysis, store, init_time, advance)
     return paths.forecast
+
+
+def _wanted(config: Config, chosen: Times | None) -> Times:
+    known = config.forecast.init_times.times
+    if chosen is None:
+        return known
+    unknown = chosen[~np.isin(chosen, known)]
+    if unknown.size:
+        raise UserError(f"{label(unknown[0])} is no init time of the config: {label(known[0])} to {label(known[-1])}")
+    return chosen
 
 
 def _layout(config: Config, checkpoint: Checkpoint) -> Layout:
     return Layout(
         init_times=config.forecast.init_times.times,
         members=config.forecast.members,
-        lead_times=_leads(config),
+        lead_times=lead_times(config.data.step_size, config.forecast.steps),
         channels=config.forecast.channels,
         grid=checkpoint.model.config.grid,
         leads_per_shard=config.forecast.leads_per_shard,
     )
-
-
-def _leads(config: Config) -> Leads:
-    return lead_times(config.data.step_size, config.forecast.steps)
 
 
 def _forecast_one(
@@ -80,5 +87,5 @@ def _forecast_one(
             store.write(init_time, written, np.stack(waiting, axis=1))
             written += len(waiting)
             waiting.clear()
-        advance(1, str(init_time.astype("datetime64[h]")))
+        advance(1, label(init_time))
     store.mark_complete(init_time)

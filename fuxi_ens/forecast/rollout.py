@@ -15,7 +15,7 @@ from fuxi_ens.errors import UserError
 from fuxi_ens.model import FuxiEns
 from fuxi_ens.model.block import seeded_dropout
 from fuxi_ens.model.noise import Noise, generator
-from fuxi_ens.times import clock, lead_times
+from fuxi_ens.times import clock, label, lead_times
 
 _MEMBER_STREAM = 4
 
@@ -97,6 +97,6 @@ def _refuse_non_finite(
         return
     member, channel = (int(i) for i in bad.nonzero()[0])
     raise UserError(
-        f"member {member} of the forecast from {init_time} is not finite in {channels[channel]} at lead time "
+        f"member {member} of the forecast from {label(init_time)} is not finite in {channels[channel]} at lead time "
         f"{lead_time.astype('timedelta64[h]')}; the model is unstable, nothing of this init time was marked complete"
     )

@@ -12,7 +12,6 @@ from typing import Any
 
 import dask.array
 import numpy as np
-import pandas as pd
 import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec
@@ -22,7 +21,7 @@ from fuxi_ens.data.era5 import Frames
 from fuxi_ens.errors import StoreError
 from fuxi_ens.files import write_atomic
 from fuxi_ens.grid import LatLonGrid
-from fuxi_ens.times import Leads, Times
+from fuxi_ens.times import Leads, Times, label
 
 _DIMS = ("time", "number", "prediction_timedelta", "latitude", "longitude")
 _LEVEL_DIMS = (*_DIMS[:3], "level", *_DIMS[3:])
@@ -61,10 +60,6 @@ class ForecastStore:
         """Whether everything of this init time is on disk."""
         return self._marker(init_time).exists()
 
-    def pending(self) -> Times:
-        """Init times still to be written."""
-        return np.array([t for t in self._layout.init_times if not self.is_complete(t)], dtype="datetime64[ns]")
-
     def write(self, init_time: np.datetime64, first_lead: int, frames_MLCHW: Frames) -> None:
         """Write consecutive lead times of all members, model units in, file units on disk."""
         row = int(np.flatnonzero(self._layout.init_times == init_time)[0])
@@ -79,7 +74,7 @@ class ForecastStore:
         write_atomic(self._marker(init_time), b"")
 
     def _marker(self, init_time: np.datetime64) -> Path:
-        return self._path.with_name(f"{self._path.name}.{_MARKERS}") / pd.Timestamp(init_time).strftime("%Y-%m-%dT%H")
+        return self._path.with_name(f"{self._path.name}.{_MARKERS}") / label(init_time)
 
     def _check_identity(self, attributes: dict[str, Any]) -> None:
         """The store must be this forecast: same provenance, same coordinates."""

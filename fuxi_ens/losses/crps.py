@@ -3,12 +3,10 @@
 CRPS = mean_m |x_m - y| - c * sum_mn |x_m - x_n| with c = 1 / (2 M^2) (standard) or 1 / (2 M (M - 1)) (fair).
 """
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Estimator = Literal["fair", "standard", "almost_fair"]
+from fuxi_ens.config import Estimator
 
 
 def spread_factor(members: int, estimator: Estimator, alpha: float) -> float:

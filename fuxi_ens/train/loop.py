@@ -56,10 +56,11 @@ class Run:
         return module
 
 
-def fit(config: Config) -> Path:
+def fit(config: Config, *, resume: bool = True) -> Path:
     """Train from scratch or from the newest state in the run folder; returns the folder of the finished model.
 
-    Raises UserError when a stage meets a loss that is not finite.
+    Without `resume` a folder that holds states is refused. Raises UserError for that, for states of other settings,
+    and for a loss or gradient that is not finite.
     """
     paths = RunPaths(config.run.folder)
     statistics = load_statistics(paths.statistics, config.model.channels)
@@ -68,6 +69,8 @@ def fit(config: Config) -> Path:
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.train.ema_decay))
     frames = open_frames(config, config.data.train + config.data.validation)
     restored = load_state(paths.training, _identity(config))
+    if restored and not resume:
+        raise UserError(f"{paths.training} holds a started run; resume it, delete it, or choose another run.folder")
     position, tensors = restored if restored else (Position(0, 0), {})
     metrics = MetricsLog(paths.metrics, _iterations_before(config, position.stage) + position.iteration)
     run = Run(config, device, model, ema, point_weights(model, config.train), frames, metrics, paths)
@@ -141,7 +144,9 @@ def _iterate(
     _refuse_non_finite(run, terms, stage, i)
     optimizer.zero_grad(set_to_none=True)
     terms.total.backward()
-    torch.nn.utils.clip_grad_norm_(run.model.parameters(), train.clip_norm, error_if_nonfinite=True)
+    norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), train.clip_norm)
+    if not math.isfinite(norm.item()):
+        raise UserError(f"a gradient of stage {stage.name!r} is not finite at iteration {i}; lower learning_rate")
     optimizer.step()
     run.ema.update_parameters(run.model)
     return terms
