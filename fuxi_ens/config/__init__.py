@@ -61,7 +61,8 @@ class Config(Section):
     train: TrainConfig
     forecast: ForecastConfig
     verify: VerifyConfig
-    report: ReportConfig = ReportConfig()
+    report: ReportConfig | None = None
+    """Maps and plume for the report; without it the report has scores only."""
 
     @property
     def lead_times(self) -> Leads:
@@ -86,7 +87,8 @@ class Config(Section):
         }.items():
             self._apart_from_test(name, periods)
         self._init_times_in_test()
-        self._report_shows_what_is_scored()
+        if self.report:
+            self._report_shows_what_is_scored(self.report)
         return self
 
     def _apart_from_test(self, name: str, periods: Periods) -> None:
@@ -98,13 +100,13 @@ class Config(Section):
                         "scores would be measured on dates the system has seen; move one of them"
                     )
 
-    def _report_shows_what_is_scored(self) -> None:
-        unscored = {*self.report.map_channels, *self.report.plume_channels} - set(self.verify.channels)
-        last = hours(self.report.map_lead_hours)
+    def _report_shows_what_is_scored(self, report: ReportConfig) -> None:
+        unscored = {*report.map_channels, *report.plume_channels} - set(self.verify.channels)
+        last = hours(report.map_lead_hours)
         if unscored or last not in self.lead_times:
             raise ValueError(
                 f"report shows {sorted(unscored)} that are not in verify.channels, or report.map_lead_hours "
-                f"{self.report.map_lead_hours} is no lead time of the forecast of {self.forecast.steps} steps"
+                f"{report.map_lead_hours} is no lead time of the forecast of {self.forecast.steps} steps"
             )
 
     def _init_times_in_test(self) -> None:

@@ -262,6 +262,8 @@ class VerifyConfig(Section):
     )
     truth: str = ""
     """Analysis the forecast is verified against; empty means data.store."""
+    forecast_name: str = "fuxi_ens"
+    """Name of the forecast in tables and figures."""
     baseline: str
     """Ensemble in the layout of WeatherBench 2 `ifs_ens`."""
     baseline_name: str
@@ -282,8 +284,8 @@ class PlaceConfig(Section):
 class ReportConfig(Section):
     """What the report shows beside the scores."""
 
-    title: str = "Ensemble scorecard"
-    place: PlaceConfig = PlaceConfig(name="Reading", latitude=51.4, longitude=-0.9)
+    title: str
+    place: PlaceConfig
     map_channels: tuple[str, ...] = ("z500", "t2m")
     plume_channels: tuple[str, ...] = ("z500", "t2m", "ws10m")
     map_lead_hours: PositiveInt = 120

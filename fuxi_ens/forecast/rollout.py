@@ -14,10 +14,12 @@ from fuxi_ens.data.era5 import Frames
 from fuxi_ens.errors import UserError
 from fuxi_ens.model import FuxiEns
 from fuxi_ens.model.block import seeded_dropout
-from fuxi_ens.model.noise import Noise, generator
+from fuxi_ens.model.noise import Noise, Stream
 from fuxi_ens.times import clock, label, lead_times
 
 _MEMBER_STREAM = 4
+_EPOCH = np.datetime64("1800-01-01", "ns")
+"""Before any analysis, so that the minutes since are positive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,10 @@ class EnsembleSettings:
     step_size: np.timedelta64
 
 
-def member_generator(
-    seed: int, init_time: np.datetime64, number: int, step: int, device: torch.device
-) -> torch.Generator:
+def member_stream(seed: int, init_time: np.datetime64, number: int, step: int, device: torch.device) -> Stream:
     """The random stream of one member at one step: a function of these four alone, whatever else is computed."""
-    minutes = int(init_time.astype("datetime64[m]").astype(np.int64))
-    return generator([seed, _MEMBER_STREAM, minutes, number, step], device)
+    minutes = int((init_time - _EPOCH) / np.timedelta64(1, "m"))
+    return Stream([seed, _MEMBER_STREAM, minutes, number, step], device)
 
 
 @torch.no_grad()
@@ -78,7 +78,7 @@ def _advance(
     settings: EnsembleSettings,
 ) -> Tensor:
     device = state_MTCHW.device
-    noise = Noise([member_generator(settings.seed, init_time, n, step, device) for n in numbers])
+    noise = Noise([member_stream(settings.seed, init_time, n, step, device) for n in numbers])
     newest = np.repeat(init_time + step * settings.step_size, len(numbers))
     clock_B3 = torch.from_numpy(clock(newest, step)).to(device)
     dropout = seeded_dropout(model.config.dropout, noise)

@@ -16,7 +16,7 @@ from fuxi_ens.model.noise import Noise
 _NORM_EPS = 1e-6
 
 Dropout = Callable[[Tensor], Tensor]
-"""Applied to tokens; carries its own probability and random generator."""
+"""Applied to tokens; carries its own probability and random stream."""
 
 
 def norm(x: Tensor) -> Tensor:

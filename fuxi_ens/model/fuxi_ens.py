@@ -148,14 +148,14 @@ class FuxiEns(nn.Module):
     def step(self, frames_BTCHW: Tensor, clock_B3: Tensor, eps: Tensor, dropout: Dropout) -> Tensor:
         """One 6-hour step of a forecast: history in model units to the next history, [B, T, C, H, W].
 
-        Frame 0 of the result is frame 1 of the input, bit for bit. A point that is missing (NaN) in the newest frame
-        stays missing, so that the network always sees the channel's mean there (facts 8, row 20).
+        Frame 0 of the result is frame 1 of the input, bit for bit. An input channel that is missing (NaN) at a point of
+        the newest frame stays missing there, so that the network always sees the channel's mean (facts 8, row 20).
         """
         newest = frames_BTCHW[:, -1]
         x = self.network_input(self.standardize(frames_BTCHW))
         perturbation = self.prior(x, clock_B3, dropout).sample(eps)
         frame = self.to_physical(self.predict(x, perturbation, clock_B3))
-        frame = torch.where(torch.isnan(newest), newest, frame)
+        frame = torch.where(torch.isnan(newest) & (self.input_mask > 0), newest, frame)
         return torch.stack([newest, frame], dim=1)
 
     def _fill_polar_rows(self, y_BCHW: Tensor) -> Tensor:

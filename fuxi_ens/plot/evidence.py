@@ -42,8 +42,11 @@ def collect_scores_only(statistics: Mapping[str, xr.Dataset]) -> Evidence:
 
 
 def collect_evidence(config: Config, statistics: Mapping[str, xr.Dataset]) -> Evidence:
-    """Everything for the report of `config`; maps and plume are of the last init time."""
+    """Everything for the report of `config`; maps and plume, if it asks for them, are of the last init time."""
     evidence = collect_scores_only(statistics)
+    report = config.report
+    if report is None:
+        return evidence
     ours = statistics[evidence.scores.systems.forecast]
     stores = Stores(
         open_forecast(str(ours.attrs["store"])),
@@ -51,17 +54,17 @@ def collect_evidence(config: Config, statistics: Mapping[str, xr.Dataset]) -> Ev
         open_forecast(config.verify.baseline),
     )
     init_time = ours["init_time"].to_numpy()[-1]
-    map_lead = hours(config.report.map_lead_hours)
-    place = Place(**config.report.place.model_dump())
+    map_lead = hours(report.map_lead_hours)
+    place = Place(**report.place.model_dump())
     leads = stores.forecast.lead_times
     return replace(
         evidence,
-        title=config.report.title,
-        maps=[read_case(stores, name, init_time, np.array([map_lead])) for name in config.report.map_channels],
+        title=report.title,
+        maps=[read_case(stores, name, init_time, np.array([map_lead])) for name in report.map_channels],
         map_lead_time=map_lead,
-        plumes=[read_place(stores, name, init_time, leads, place) for name in config.report.plume_channels],
+        plumes=[read_place(stores, name, init_time, leads, place) for name in report.plume_channels],
         place=place,
-        caveats=(*config.report.caveats, *evidence.caveats),
+        caveats=(*report.caveats, *evidence.caveats),
     )
 
 

@@ -21,7 +21,7 @@ from fuxi_ens.device import choose_device
 from fuxi_ens.errors import UserError
 from fuxi_ens.losses.objective import ObjectiveTerms, Weights
 from fuxi_ens.model import FuxiEns
-from fuxi_ens.model.noise import Noise, generator
+from fuxi_ens.model.noise import Noise, Stream
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.progress import Advance, progress
 from fuxi_ens.provenance import config_hash, provenance
@@ -138,7 +138,7 @@ def _iterate(
     run.model.train()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(stage, i)
-    noise = Noise([generator([run.config.run.seed, _NOISE_STREAM, number, i], run.device)])
+    noise = Noise([Stream([run.config.run.seed, _NOISE_STREAM, number, i], run.device)])
     with torch.autocast(run.device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
         terms: ObjectiveTerms = module(batch, noise, kl_weight(stage, i))
     _refuse_non_finite(run, terms, stage, i)
@@ -189,5 +189,5 @@ def _validation_scores(run: Run, stage: StageConfig) -> dict[str, float]:
     spacing = max(len(legal) // run.config.train.validation_init_times, 1)
     chosen = legal[::spacing][: run.config.train.validation_init_times]
     batch = load_batch(run.frames, chosen, data.step_size, stage.rollout_steps).to(run.device)
-    noise = Noise([generator([run.config.run.seed, _VALIDATION_STREAM], run.device)])
+    noise = Noise([Stream([run.config.run.seed, _VALIDATION_STREAM], run.device)])
     return validate(run.averaged(), batch, noise, run.weights)

@@ -28,7 +28,7 @@ def verify(
 ) -> list[Path]:
     """Score all systems of a configuration; write one statistics file per system and init_time.
 
-    The systems are the forecast, called `config.run.name`, the baseline, climatology and persistence. Files
+    The systems are the forecast, called `verify.forecast_name`, the baseline, climatology and persistence. Files
     that exist and carry `provenance["config_hash"]` are kept. The work is spread over `config.run.threads`
     threads (0: all cores); each holds one block of fields at a time. Returns the files, system by system.
     Raises StoreError for stores that lack something or hold unwritten forecasts, before the first score where
@@ -76,9 +76,9 @@ def open_systems(config: Config, forecast_store: str) -> tuple[tuple[System, ...
     Raises ConfigError for equal names of systems and StoreError for what the stores lack.
     """
     section = config.verify
-    names = (config.run.name, section.baseline_name, "climatology", "persistence")
+    names = (section.forecast_name, section.baseline_name, "climatology", "persistence")
     if len(set(names)) < len(names):
-        raise ConfigError(f"systems must have different names, got {names}; change run.name or verify.baseline_name")
+        raise ConfigError(f"systems need different names, got {names}; change verify.forecast_name or baseline_name")
     truth_source = section.truth or config.data.store
     truth = open_analysis(truth_source).require(section.channels)
     baseline_truth = open_analysis(section.baseline_truth or truth_source).require(section.channels)
@@ -92,7 +92,7 @@ def open_systems(config: Config, forecast_store: str) -> tuple[tuple[System, ...
             )
     sample = common_sample(config.forecast.init_times.times, forecast, baseline, (truth, baseline_truth))
     systems: tuple[System, ...] = (
-        EnsembleSystem(config.run.name, "forecast", forecast, truth),
+        EnsembleSystem(section.forecast_name, "forecast", forecast, truth),
         EnsembleSystem(section.baseline_name, "baseline", baseline, baseline_truth),
         Climatology.from_config(section.climatology, truth, sample.valid_times),
         Persistence(truth),

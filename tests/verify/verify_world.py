@@ -87,6 +87,7 @@ def make_config(folder, **verify):
                 "channels": ["z500", "ws10m", "sst"],
                 "regions": ["global", "tropics", "europe"],
                 "baseline": f"{folder}/baseline.zarr",
+                "forecast_name": "ours",
                 "baseline_name": "theirs",
                 "climatology": {"periods": before, "window_days": 10, "stride_days": 5},
                 **verify,
