@@ -10,6 +10,7 @@ from fuxi_ens.config import load_config
 from fuxi_ens.plot.evidence import collect_evidence, collect_scores_only
 from fuxi_ens.plot.publish import publish
 from fuxi_ens.verify.files import read_statistics
+from fuxi_ens.verify.scorecard import scorecard as score_table
 from pipelines.options import SetOption
 
 log = logging.getLogger(__name__)
@@ -28,9 +29,10 @@ def scorecard(
     Example: `fuxi-ens scorecard runs/demo/scores --config configs/demo.yaml --out runs/demo/report`
     """
     statistics = read_statistics(scores)
+    table = score_table(statistics)
     if config is None:
-        evidence = collect_scores_only(statistics)
+        evidence = collect_scores_only(table, statistics)
     else:
-        evidence = collect_evidence(load_config(config, overrides or []), statistics)
-    report = publish(evidence, out)
+        evidence = collect_evidence(load_config(config, overrides or []), table, statistics)
+    report = publish(evidence, table, out)
     log.info("report: %s", report)

@@ -30,6 +30,7 @@ def commands(group, prefix=()):
 
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("slurm/*")])
 COMMANDS = commands(typer.main.get_command(app))
+GROUPS = {name[:1] for name in COMMANDS if len(name) > 1}
 
 
 @pytest.fixture(params=SCRIPTS, ids=lambda path: path.stem)
@@ -148,6 +149,8 @@ def test_texts_name_commands_and_options_that_exist(text):
     # `[a-z-]+` twice, because some commands are in a group.
     for first, second, rest in re.findall(r"fuxi-ens ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?([^`\n]*)", text.read_text()):
         name = (first, second) if (first, second) in COMMANDS else (first,)
+        if name in GROUPS and not second:
+            continue
         assert name in COMMANDS, f"fuxi-ens {first} {second}"
         unknown = set(re.findall(r"--[a-z-]+", rest)) - COMMANDS[name] - {"--help"}
         assert not unknown, f"fuxi-ens {' '.join(name)} has no {unknown}"

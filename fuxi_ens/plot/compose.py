@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from fuxi_ens.plot import curves, text
@@ -24,8 +23,6 @@ class Evidence:
     """All a report can show; what is empty is left out of the page."""
 
     scores: Scores
-    table: pd.DataFrame
-    """The whole score table, all regions."""
     title: str
     period: str
     """Of the init times, in words: `1998-01-01 to 1998-03-31, every 12 h`."""

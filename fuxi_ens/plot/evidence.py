@@ -14,24 +14,25 @@ from fuxi_ens.plot.fields import Place, Stores, read_case, read_place
 from fuxi_ens.plot.table import Scores, Systems
 from fuxi_ens.times import Times, hours
 from fuxi_ens.verify.open import open_analysis, open_forecast
-from fuxi_ens.verify.scorecard import scorecard
 
 _RANK_DAYS = (1, 5, 10, 15)
 _SHOWN_ATTRIBUTES = ("run_name", "config_hash", "seed", "fuxi_ens_version", "libraries", "store", "truth", "grid")
 
 
-def collect_scores_only(statistics: Mapping[str, xr.Dataset]) -> Evidence:
-    """A report without fields. `statistics` come from `verify.files.read_statistics`."""
+def collect_scores_only(table: pd.DataFrame, statistics: Mapping[str, xr.Dataset]) -> Evidence:
+    """A report without fields.
+
+    `statistics` come from `verify.files.read_statistics`, `table` from `verify.scorecard.scorecard` of them. Raises
+    UserError when there is no forecast among the systems.
+    """
     roles = {data.attrs["role"]: system for system, data in statistics.items()}
     if "forecast" not in roles:
         raise UserError(f"no forecast among the systems {sorted(statistics)}; give the folder that verify wrote")
     systems = Systems(roles["forecast"], roles.get("baseline"), roles.get("climatology"), roles.get("persistence"))
-    table = scorecard(statistics)
     ours = statistics[systems.forecast]
     leads = ours["lead_time"].to_numpy()
     return Evidence(
         scores=Scores(table, systems),
-        table=table,
         title=str(ours.attrs["run_name"]),
         period=_period(ours["init_time"].to_numpy()),
         ranks=ours["rank_counts"],
@@ -41,9 +42,9 @@ def collect_scores_only(statistics: Mapping[str, xr.Dataset]) -> Evidence:
     )
 
 
-def collect_evidence(config: Config, statistics: Mapping[str, xr.Dataset]) -> Evidence:
+def collect_evidence(config: Config, table: pd.DataFrame, statistics: Mapping[str, xr.Dataset]) -> Evidence:
     """Everything for the report of `config`; maps and plume, if it asks for them, are of the last init time."""
-    evidence = collect_scores_only(statistics)
+    evidence = collect_scores_only(table, statistics)
     report = config.report
     if report is None:
         return evidence
