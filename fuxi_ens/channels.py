@@ -2,7 +2,7 @@
 
 A *variable* is a physical quantity with its WeatherBench 2 long name (`geopotential`). A *channel* is one 2-D
 field of a frame (`z500`). Files are in *file units* (SI as in ERA5 stores), Python works in *model units*
-(fuxi_ens_facts 1.3: q in g/kg, precipitation in mm, radiation in Wh m-2); `Variable.to_model` is the factor.
+(model.md 1.3: q in g/kg, precipitation in mm, radiation in Wh m-2); `Variable.to_model` is the factor.
 """
 
 import re
@@ -28,14 +28,12 @@ class Variable:
     model_units: str
     to_model: float
     """Value in model units = value in file units * to_model."""
-    valid_range: tuple[float, float]
-    """Physically possible values in file units, wide enough for any real analysis."""
     accumulated: bool = False
     """A sum over the 6 h that end at the valid time; stored on disk with the suffix `_6hr`."""
     input: bool = True
-    """Accumulations are outputs only: they are zeroed on input (facts 1.2)."""
+    """Accumulations are outputs only: they are zeroed on input (model.md 1.2)."""
     transform: Transform = "none"
-    """Applied to model units before standardization; `log1p` for precipitation (facts 1.4)."""
+    """Applied to model units before standardization; `log1p` for precipitation (model.md 1.4)."""
 
     @property
     def file_name(self) -> str:
@@ -56,36 +54,35 @@ class Channel:
 _J_TO_WH: Final = 1.0 / 3600.0
 
 UPPER_AIR: Final = (
-    Variable("z", "geopotential", "m**2 s**-2", "m**2 s**-2", 1.0, (-1.5e4, 3.5e5)),
-    Variable("t", "temperature", "K", "K", 1.0, (150.0, 350.0)),
-    Variable("u", "u_component_of_wind", "m s**-1", "m s**-1", 1.0, (-200.0, 200.0)),
-    Variable("v", "v_component_of_wind", "m s**-1", "m s**-1", 1.0, (-200.0, 200.0)),
-    Variable("q", "specific_humidity", "kg kg**-1", "g kg**-1", 1e3, (-0.005, 0.05)),
+    Variable("z", "geopotential", "m**2 s**-2", "m**2 s**-2", 1.0),
+    Variable("t", "temperature", "K", "K", 1.0),
+    Variable("u", "u_component_of_wind", "m s**-1", "m s**-1", 1.0),
+    Variable("v", "v_component_of_wind", "m s**-1", "m s**-1", 1.0),
+    Variable("q", "specific_humidity", "kg kg**-1", "g kg**-1", 1e3),
 )
 
 SURFACE: Final = (
-    Variable("t2m", "2m_temperature", "K", "K", 1.0, (170.0, 345.0)),
-    Variable("d2m", "2m_dewpoint_temperature", "K", "K", 1.0, (150.0, 320.0)),
-    Variable("sst", "sea_surface_temperature", "K", "K", 1.0, (260.0, 320.0)),
-    Variable("u10m", "10m_u_component_of_wind", "m s**-1", "m s**-1", 1.0, (-120.0, 120.0)),
-    Variable("v10m", "10m_v_component_of_wind", "m s**-1", "m s**-1", 1.0, (-120.0, 120.0)),
-    Variable("u100m", "100m_u_component_of_wind", "m s**-1", "m s**-1", 1.0, (-150.0, 150.0)),
-    Variable("v100m", "100m_v_component_of_wind", "m s**-1", "m s**-1", 1.0, (-150.0, 150.0)),
-    Variable("msl", "mean_sea_level_pressure", "Pa", "Pa", 1.0, (8.5e4, 1.12e5)),
-    Variable("ssr", "surface_net_solar_radiation", "J m**-2", "W h m**-2", _J_TO_WH, (-1e5, 3e7), True, False),
-    Variable("ssrd", "surface_solar_radiation_downwards", "J m**-2", "W h m**-2", _J_TO_WH, (-1e5, 3e7), True, False),
+    Variable("t2m", "2m_temperature", "K", "K", 1.0),
+    Variable("d2m", "2m_dewpoint_temperature", "K", "K", 1.0),
+    Variable("sst", "sea_surface_temperature", "K", "K", 1.0),
+    Variable("u10m", "10m_u_component_of_wind", "m s**-1", "m s**-1", 1.0),
+    Variable("v10m", "10m_v_component_of_wind", "m s**-1", "m s**-1", 1.0),
+    Variable("u100m", "100m_u_component_of_wind", "m s**-1", "m s**-1", 1.0),
+    Variable("v100m", "100m_v_component_of_wind", "m s**-1", "m s**-1", 1.0),
+    Variable("msl", "mean_sea_level_pressure", "Pa", "Pa", 1.0),
+    Variable("ssr", "surface_net_solar_radiation", "J m**-2", "W h m**-2", _J_TO_WH, True, False),
+    Variable("ssrd", "surface_solar_radiation_downwards", "J m**-2", "W h m**-2", _J_TO_WH, True, False),
     Variable(
         "fdir",
         "total_sky_direct_solar_radiation_at_surface",
         "J m**-2",
         "W h m**-2",
         _J_TO_WH,
-        (-1e5, 3e7),
         True,
         False,
     ),
-    Variable("ttr", "top_net_thermal_radiation", "J m**-2", "W h m**-2", _J_TO_WH, (-1.2e7, 1e5), True, False),
-    Variable("tp", "total_precipitation", "m", "mm", 1e3, (-1e-4, 1.1), True, False, "log1p"),
+    Variable("ttr", "top_net_thermal_radiation", "J m**-2", "W h m**-2", _J_TO_WH, True, False),
+    Variable("tp", "total_precipitation", "m", "mm", 1e3, True, False, "log1p"),
 )
 
 STATIC_OROGRAPHY: Final = "geopotential_at_surface"
@@ -94,13 +91,13 @@ STATIC_LAND_SEA_MASK: Final = "land_sea_mask"
 CHANNELS_78: Final[tuple[str, ...]] = tuple(
     f"{variable.short}{level}" for variable in UPPER_AIR for level in LEVELS_13
 ) + tuple(variable.short for variable in SURFACE)
-"""The 78 channels of FuXi-ENS in tensor order (facts 1.2): `z50` ... `q1000`, `t2m` ... `tp`."""
+"""The 78 channels of FuXi-ENS in tensor order (model.md 1.2): `z50` ... `q1000`, `t2m` ... `tp`."""
 
 DERIVED_SPEED: Final = MappingProxyType({"ws10m": ("u10m", "v10m"), "ws100m": ("u100m", "v100m")})
 """Wind speeds that verification derives per member from two channels."""
 
 HEADLINE: Final = ("z500", "t850", "msl", "t2m", "ws10m", "tp")
-"""The six variables of the headline scorecard (facts 5.2: 6 variables x 60 lead times = 360)."""
+"""The six variables of the headline scorecard (model.md 5.2: 6 variables x 60 lead times = 360)."""
 
 _UPPER_BY_SHORT: Final = MappingProxyType({variable.short: variable for variable in UPPER_AIR})
 _SURFACE_BY_SHORT: Final = MappingProxyType({variable.short: variable for variable in SURFACE})

@@ -3,6 +3,7 @@
 `weights.safetensors` holds the network with its statistics and static fields; `model.json` says how to build it.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ class Checkpoint:
     model: FuxiEns
     step_size_hours: int
     provenance: dict[str, Any]
+    weights_hash: str
+    """First 12 hex digits of the SHA-256 of the weights file."""
 
 
 def save_checkpoint(folder: Path, model: FuxiEns, step_size_hours: int, provenance: dict[str, Any]) -> None:
@@ -65,7 +68,9 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Checkpo
         model.load_state_dict(weights)
     except (ValidationError, RuntimeError) as error:
         raise StoreError(f"the weights in {folder} do not fit its {DESCRIPTION}: {error}") from error
-    return Checkpoint(model.to(device).eval(), description["step_size_hours"], description["provenance"])
+    with (folder / WEIGHTS).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    return Checkpoint(model.to(device).eval(), description["step_size_hours"], description["provenance"], digest)
 
 
 def _card(model: FuxiEns, provenance: dict[str, Any]) -> str:

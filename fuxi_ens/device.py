@@ -4,6 +4,15 @@ import os
 
 import torch
 
+from fuxi_ens.errors import UserError
+
+
+def require_one_process() -> None:
+    """Raise UserError when several processes were started for work that one must do."""
+    world = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", "1")))
+    if world > 1:
+        raise UserError(f"training runs in one process for now, {world} were started; use one task with one GPU")
+
 
 def choose_device(threads: int) -> torch.device:
     """The GPU of this process when there is one, else the CPU with `threads` threads (0: all the job was given)."""

@@ -2,9 +2,10 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from fuxi_ens.data.samples import legal_init_times, require_complete
 from fuxi_ens.data.static import static_fields
 from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import StoreError, UserError
+from fuxi_ens.forecast.store import is_complete
 from fuxi_ens.model.summary import summarize
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.times import HISTORY, label
@@ -33,14 +35,23 @@ class Finding:
     detail: str
 
 
-def preflight(config: Config) -> Iterator[Finding]:
-    """Yield what was found, in the order in which a run would meet it. Raises UserError at the first lie."""
+Stage = Literal["train", "forecast", "verify"]
+
+
+def preflight(config: Config, stages: Collection[Stage] = ("train", "forecast", "verify")) -> Iterator[Finding]:
+    """Yield what was found for the `stages`, in the order in which a run would meet it.
+
+    Raises UserError at the first thing that is wrong.
+    """
     yield _run_folder(config)
-    yield from _analysis(config)
-    yield _statistics(config)
-    yield _training_memory(config)
-    yield from _forecast(config)
-    yield from _verification(config)
+    if "train" in stages:
+        yield from _analysis(config)
+        yield _statistics(config)
+        yield _training_memory(config)
+    if "forecast" in stages:
+        yield from _forecast(config)
+    if "verify" in stages:
+        yield from _verification(config)
 
 
 def _run_folder(config: Config) -> Finding:
@@ -69,7 +80,7 @@ def _statistics(config: Config) -> Finding:
     path = RunPaths(config.run.folder).statistics
     if not path.exists():
         return Finding("statistics", "not there yet; `fuxi-ens data statistics` makes them")
-    found = load_statistics(path, config.model.channels)
+    found = load_statistics(path, config)
     return Finding("statistics", f"{path}: {found.frames} frames of {found.source}")
 
 
@@ -96,7 +107,8 @@ def _forecast(config: Config) -> Iterator[Finding]:
     yield Finding(
         "forecast memory", f"{_bytes(state * frame)} for the states and one shard of {forecast.members} members"
     )
-    size = len(init_times) * forecast.members * forecast.steps * len(forecast.channels) * frame
+    missing = sum(not is_complete(RunPaths(config.run.folder).forecast, time) for time in init_times)
+    size = missing * forecast.members * forecast.steps * len(forecast.channels) * frame
     free = shutil.disk_usage(_existing(config.run.folder)).free
     if size > free:
         raise UserError(
@@ -105,7 +117,7 @@ def _forecast(config: Config) -> Iterator[Finding]:
         )
     variables = len({vocabulary.channel(name).variable for name in forecast.channels})
     files = len(init_times) * variables * -(-forecast.steps // forecast.leads_per_shard)
-    yield Finding("forecast store", f"up to {_bytes(size)} before compression, {files} files; {_bytes(free)} free")
+    yield Finding("forecast store", f"up to {_bytes(size)} still to write, {files} files in all; {_bytes(free)} free")
 
 
 def _verification(config: Config) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 def is_main_process() -> bool:
     """Whether this process is the one that talks."""
-    return os.environ.get("RANK", "0") == "0"
+    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
 
 
 @contextmanager

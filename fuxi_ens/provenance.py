@@ -10,29 +10,25 @@ from fuxi_ens.config import Config, Section
 _LIBRARIES = ("numpy", "torch", "xarray", "zarr")
 
 
-_WHERE_NOT_WHAT = {"run": {"folder", "threads"}}
+def config_hash(config: Config, *sections: Section) -> str:
+    """First 12 hex digits of the SHA-256 of the seed and of those sections that decide a result.
 
-
-def config_hash(*sections: Section) -> str:
-    """First 12 hex digits of the SHA-256 of the resolved sections; equal settings give equal hashes.
-
-    Where a run keeps its files and how many threads it takes do not count.
+    What does not decide it (run.folder, run.threads, sections of later stages) must not make it stale.
     """
-    text = "\n".join(s.model_dump_json(exclude=_WHERE_NOT_WHAT if isinstance(s, Config) else None) for s in sections)
+    text = "\n".join([str(config.run.seed), *(section.model_dump_json() for section in sections)])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def provenance(config: Config, **extra: str | int | float) -> dict[str, str | int | float]:
-    """Attributes for a file or an artifact. Holds no clock time, so that equal runs give equal bytes."""
+def provenance(config: Config, *sections: Section) -> dict[str, str | int]:
+    """Attributes for an artifact that `sections` decide. Holds no clock time: equal runs give equal bytes."""
     return {
         "fuxi_ens_version": __version__,
         "run_name": config.run.name,
-        "config_hash": config_hash(config),
+        "config_hash": config_hash(config, *sections),
         "seed": config.run.seed,
         "analysis_store": config.data.store,
         "libraries": ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES),
         "python": platform.python_version(),
-        **extra,
     }
 
 

@@ -37,7 +37,7 @@ def label(time: np.datetime64) -> str:
 def clock(times: Times, step: int) -> NDArray[np.float32]:
     """Scalars that condition the network, [times, 3]: model step, hour / 24, min(365, day of year) / 365.
 
-    `times` are those of the newest input frames, not of the forecast targets (facts 1.5); `step` is 0-based.
+    `times` are those of the newest input frames, not of the forecast targets (model.md 1.5); `step` is 0-based.
     """
     index = pd.DatetimeIndex(times)
     hour = (index.hour + index.minute / 60.0).to_numpy() / 24.0

@@ -2,22 +2,29 @@
 
 import json
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from fuxi_ens.config import load_config
-from fuxi_ens.preflight import preflight
+from fuxi_ens.preflight import Stage, preflight
 from pipelines.options import ConfigArgument, JsonOption, SetOption
 
 
-def check(config: ConfigArgument, overrides: SetOption = None, as_json: JsonOption = False) -> None:
-    """Check config, stores, dates, disk and memory before a job is submitted; exit 1 at the first lie.
+def check(
+    config: ConfigArgument,
+    overrides: SetOption = None,
+    stage: Annotated[list[Stage] | None, typer.Option(help="Only what this stage needs. Repeatable.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check config, stores, dates, disk and memory before a job is submitted; exit 1 at the first thing wrong.
 
-    Example: `fuxi-ens check configs/era5_64x32.yaml`
+    Example: `fuxi-ens check configs/era5_64x32.yaml --stage train`
     """
-    findings = list(preflight(load_config(config, overrides or [])))
+    settings = load_config(config, overrides or [])
+    findings = list(preflight(settings, stage) if stage else preflight(settings))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
         return

@@ -39,5 +39,5 @@ def demo(
     console.print("[bold]4/5[/] verification against the baseline, climatology and persistence")
     verify.verify(config, settings)
     console.print("[bold]5/5[/] scorecard and report")
-    scorecard.scorecard([paths.scores], paths.report, config, settings)
+    scorecard.scorecard(config=config, overrides=settings)
     typer.echo(f"open {(paths.report / 'report.html').resolve()}")

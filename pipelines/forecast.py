@@ -17,9 +17,7 @@ log = logging.getLogger(__name__)
 def forecast(
     config: ConfigArgument,
     overrides: SetOption = None,
-    init: Annotated[
-        list[datetime] | None, typer.Option(help="Only this init time of the config, e.g. for array jobs. Repeatable.")
-    ] = None,
+    init: Annotated[list[datetime] | None, typer.Option(help="Only this init time of the config. Repeatable.")] = None,
     members: Annotated[int | None, typer.Option(help="Short for --set forecast.members=N.")] = None,
 ) -> None:
     """Write the ensembles of forecast.init_times; init times already complete are left alone.

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from fuxi_ens.config import load_config
+from fuxi_ens.errors import UserError
+from fuxi_ens.paths import RunPaths
 from fuxi_ens.plot.evidence import collect_evidence, collect_scores_only
 from fuxi_ens.plot.publish import publish
 from fuxi_ens.verify.files import read_statistics
@@ -17,22 +19,27 @@ log = logging.getLogger(__name__)
 
 
 def scorecard(
-    scores: Annotated[list[Path], typer.Argument(help="Folders that `fuxi-ens verify` wrote.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder for scorecard.csv, scorecard.png and report.html.")] = Path(
-        "report"
-    ),
+    scores: Annotated[
+        list[Path] | None, typer.Argument(help="Folders that `fuxi-ens verify` wrote; default: those of the config.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the outputs; default: the run's report folder, or ./report.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="The run's YAML file: adds maps and a plume.")] = None,
     overrides: SetOption = None,
 ) -> None:
     """Make `scorecard.csv`, `scorecard.png` and `report.html` from the statistics of one run.
 
-    Example: `fuxi-ens scorecard runs/demo/scores --config configs/demo.yaml --out runs/demo/report`
+    Example: `fuxi-ens scorecard --config configs/era5_64x32.yaml`, or without the stores
+    `fuxi-ens scorecard runs/era5_64x32/scores --out card`
     """
-    statistics = read_statistics(scores)
+    settings = load_config(config, overrides or []) if config else None
+    paths = RunPaths(settings.run.folder) if settings else None
+    folders = scores or ([paths.scores] if paths else [])
+    if not folders:
+        raise UserError("no scores given; name the folders that `fuxi-ens verify` wrote, or the run with --config")
+    statistics = read_statistics(folders)
     table = score_table(statistics)
-    if config is None:
-        evidence = collect_scores_only(table, statistics)
-    else:
-        evidence = collect_evidence(load_config(config, overrides or []), table, statistics)
-    report = publish(evidence, table, out)
+    evidence = collect_evidence(settings, table, statistics) if settings else collect_scores_only(table, statistics)
+    report = publish(evidence, table, out or (paths.report if paths else Path("report")))
     log.info("report: %s", report)

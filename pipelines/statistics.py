@@ -3,7 +3,7 @@
 import logging
 
 from fuxi_ens.config import load_config
-from fuxi_ens.data.statistics import compute_statistics
+from fuxi_ens.data.statistics import compute_statistics, load_statistics
 from fuxi_ens.paths import RunPaths
 from pipelines.options import ConfigArgument, SetOption
 
@@ -11,12 +11,15 @@ log = logging.getLogger(__name__)
 
 
 def statistics(config: ConfigArgument, overrides: SetOption = None) -> None:
-    """Compute the statistics that standardize the channels, over data.train only.
+    """Compute the statistics that standardize the channels, over data.train only. A file that is there is kept.
 
     Example: `fuxi-ens data statistics configs/era5_64x32.yaml`
     """
     settings = load_config(config, overrides or [])
     path = RunPaths(settings.run.folder).statistics
+    if path.exists():
+        log.info("%s is there already, for %d frames", path, load_statistics(path, settings).frames)
+        return
     result = compute_statistics(settings)
     result.save(path)
     log.info("statistics of %d channels over %d frames written to %s", len(result.channels), result.frames, path)

@@ -122,7 +122,7 @@ def analysis_dataset(channels=CHANNELS, when=None, height=HEIGHT, width=WIDTH, *
     return dataset.merge(static_dataset(grid)) if static else dataset
 
 
-def write_store(dataset, path, *, ascending=False, longitude_first=False, zarr_format=3, chunk=4):
+def write_store(dataset, path, *, ascending=False, longitude_first=False, zarr_format=3, chunk=16):
     """Write a dataset as Zarr, south to north or longitude before latitude if asked. Returns the path as text."""
     if ascending:
         dataset = dataset.isel(latitude=slice(None, None, -1))
@@ -239,7 +239,13 @@ def run_values(folder):
             "baseline_name": "theirs",
             "climatology": {"periods": deepcopy([*TRAIN]), "window_days": 2, "stride_days": 1},
         },
-        "report": {"map_lead_hours": 24},
+        "report": {
+            "title": "Tiny",
+            "place": {"name": "Somewhere", "latitude": 50.0, "longitude": 5.0},
+            "map_channels": ["z500"],
+            "plume_channels": ["z500", "t2m"],
+            "map_lead_hours": 24,
+        },
     }
 
 

@@ -13,6 +13,7 @@ from pydantic import model_validator
 from fuxi_ens import channels as vocabulary
 from fuxi_ens.config.file import read_config
 from fuxi_ens.config.sections import (
+    ALMOST_FAIR_ALPHA,
     ClimatologyConfig,
     DataConfig,
     Estimator,
@@ -32,6 +33,7 @@ from fuxi_ens.config.sections import (
 from fuxi_ens.times import Leads, hours, label, lead_times
 
 __all__ = [
+    "ALMOST_FAIR_ALPHA",
     "ClimatologyConfig",
     "Config",
     "DataConfig",

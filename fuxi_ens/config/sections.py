@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
 from pydantic import (
@@ -23,6 +23,8 @@ from fuxi_ens.grid import REGIONS, LatLonGrid
 from fuxi_ens.times import Times, hours, time_range
 
 Estimator = Literal["fair", "standard", "almost_fair"]
+ALMOST_FAIR_ALPHA: Final = 0.95
+"""Weight of the fair part in the almost-fair CRPS (Lang et al. 2024)."""
 Members = Annotated[int, Field(ge=2)]
 
 
@@ -116,7 +118,7 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """Shape of the network; the defaults are the released FuXi-ENS (facts, section 2)."""
+    """Shape of the network; the defaults are the released FuXi-ENS (model.md 2)."""
 
     channels: Channels = vocabulary.CHANNELS_78
     """In tensor order; the word fuxi_ens_78 stands for all 78."""
@@ -150,7 +152,7 @@ class ModelConfig(Section):
 
     @property
     def token_grid(self) -> tuple[int, int]:
-        """Tokens in latitude and longitude; rows that fill no whole patch are dropped (facts 2.2)."""
+        """Tokens in latitude and longitude; rows that fill no whole patch are dropped (model.md 2.2)."""
         return self.height // self.patch, self.width // self.patch
 
     @model_validator(mode="after")
@@ -187,7 +189,7 @@ class StageConfig(Section):
     sampled: Literal["posterior", "prior", "both"] = "posterior"
     """Where members come from in the first step; later steps always use the prior, as in a forecast."""
     estimator: Estimator = "almost_fair"
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.95
+    alpha: Annotated[float, Field(ge=0, le=1)] = ALMOST_FAIR_ALPHA
     """Weight of the fair part in the almost-fair CRPS."""
     kl_weight: NonNegativeFloat = 3e-4
     """Factor of the mean KL(Q || P) per element, in nats."""

@@ -17,7 +17,7 @@ from fuxi_ens import channels as vocabulary
 from fuxi_ens.channels import Channel
 from fuxi_ens.errors import StoreError
 from fuxi_ens.grid import LatLonGrid
-from fuxi_ens.stores import open_zarr
+from fuxi_ens.stores import north_to_south, open_zarr
 from fuxi_ens.times import Times, hours, label
 
 Frames = NDArray[np.float32]
@@ -183,9 +183,8 @@ def _values(dataset: xr.Dataset, group: Sequence[Channel], index: NDArray[np.int
 
 
 def oriented(dataset: xr.Dataset, grid: LatLonGrid, store: str) -> xr.Dataset:
-    """Flip latitude where needed, then insist on the model's grid."""
-    if dataset["latitude"][0] < dataset["latitude"][-1]:
-        dataset = dataset.isel(latitude=slice(None, None, -1))
+    """Bring a store into model orientation and insist on the model's grid."""
+    dataset = north_to_south(dataset)
     for dim, expected in (("latitude", grid.latitude), ("longitude", grid.longitude)):
         got = dataset[dim].values
         if got.shape != expected.shape or not np.allclose(got, expected, atol=1e-3):

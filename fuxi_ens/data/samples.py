@@ -53,7 +53,7 @@ def require_complete(available: Times, periods: tuple[Period, ...], step_size: n
 
 
 def batch_positions(
-    count: int, iteration: int, batch_size: int, *, seed: int, rank: int = 0, world: int = 1
+    count: int, iteration: int, batch_size: int, *, seed: tuple[int, ...], rank: int = 0, world: int = 1
 ) -> NDArray[np.int64]:
     """Positions of the samples of one iteration on one rank, [batch_size].
 
@@ -66,5 +66,5 @@ def batch_positions(
     return np.array([epochs[i // count][i % count] for i in where.tolist()], dtype=np.int64)
 
 
-def _permutation(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    return np.random.default_rng([seed, _ORDER_STREAM, epoch]).permutation(count)
+def _permutation(count: int, seed: tuple[int, ...], epoch: int) -> NDArray[np.int64]:
+    return np.random.default_rng([*seed, _ORDER_STREAM, epoch]).permutation(count)

@@ -1,4 +1,4 @@
-"""The six static fields: orography, land-sea mask, and the position as sines and cosines (facts 1.5, default 1)."""
+"""The six static fields: orography, land-sea mask, and the position as sines and cosines (model.md 1.5, default 1)."""
 
 import numpy as np
 import xarray as xr

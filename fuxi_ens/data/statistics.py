@@ -35,14 +35,15 @@ class Statistics:
     """Frames that entered the means."""
     source: str
     periods: str
+    """The training periods, in words."""
 
     def save(self, path: Path) -> None:
         """Write JSON atomically."""
         write_atomic(path, json.dumps(asdict(self), indent=1).encode() + b"\n")
 
 
-def load_statistics(path: Path, channels: tuple[str, ...]) -> Statistics:
-    """Read back what `Statistics.save` wrote. Raises StoreError when absent, damaged, or of other channels."""
+def load_statistics(path: Path, config: Config) -> Statistics:
+    """Read back what `Statistics.save` wrote. Raises StoreError when absent, damaged, or made for another config."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
@@ -51,22 +52,26 @@ def load_statistics(path: Path, channels: tuple[str, ...]) -> Statistics:
         raise StoreError(f"no statistics at {path}; run `fuxi-ens data statistics CONFIG` first") from error
     except (ValueError, TypeError) as error:
         raise StoreError(f"{path} is damaged ({error}); delete it and run `fuxi-ens data statistics CONFIG`") from error
-    if statistics.channels != channels:
-        raise StoreError(
-            f"{path} is for the channels {list(statistics.channels)}, the model has {list(channels)}; "
-            "delete it and run `fuxi-ens data statistics CONFIG`"
-        )
+    made_for = (statistics.channels, statistics.source, statistics.periods)
+    asked = (config.model.channels, config.data.store, _describe(config.data.train))
+    for what, got, expected in zip(("channels", "data.store", "data.train"), made_for, asked, strict=True):
+        if got != expected:
+            raise StoreError(
+                f"{path} was made for {what} {got}, the config has {expected}; delete it and run "
+                "`fuxi-ens data statistics CONFIG`"
+            )
     return statistics
 
 
 def compute_statistics(config: Config) -> Statistics:
-    """One pass over data.train with Dask's current scheduler. Raises StoreError if a channel never varies."""
+    """One pass over data.train on config.run.threads threads. Raises StoreError if a channel never varies."""
     analysis = open_analysis(
         config.data.store, config.model.channels, config.model.grid, config.data.step_size, dask=True
     )
     require_complete(analysis.times, config.data.train, config.data.step_size, config.data.store)
     used = np.any([period.contains(analysis.times) for period in config.data.train], axis=0)
-    sums = dask.compute([_sums(analysis, name, used, config) for name in config.model.channels])[0]
+    lazy = [_sums(analysis, name, used, config) for name in config.model.channels]
+    sums = dask.compute(lazy, scheduler="threads", num_workers=config.run.threads or None)[0]
     return _finish(config, [{k: float(v) for k, v in channel.items()} for channel in sums], int(used.sum()))
 
 

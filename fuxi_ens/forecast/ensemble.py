@@ -27,10 +27,17 @@ def run_forecast(config: Config, chosen: Times | None = None) -> Path:
             f"the model in {paths.model} steps {checkpoint.step_size_hours} h, the config says "
             f"data.step_size_hours {config.data.step_size_hours}; set it to the model's"
         )
+    if checkpoint.model.config != config.model:
+        raise UserError(
+            f"the model in {paths.model} was trained with another model section than the config has; use the config "
+            "it was trained with, or choose another run.folder"
+        )
     source = config.forecast.store or config.data.store
     model = checkpoint.model.config
     analysis = open_analysis(source, model.channels, model.grid, config.data.step_size)
-    store = ForecastStore(paths.forecast, _layout(config, checkpoint), model.channels, provenance(config))
+    deciding = (config.data, config.model, config.train, config.forecast)
+    attributes = {**provenance(config, *deciding), "weights_hash": checkpoint.weights_hash}
+    store = ForecastStore(paths.forecast, _layout(config, checkpoint), model.channels, attributes)
     wanted = _wanted(config, chosen)
     with progress("forecasting", len(wanted) * config.forecast.steps) as advance:
         for init_time in wanted:

@@ -4,7 +4,6 @@ A shard holds all members, so it has exactly one writer. An init time counts as 
 the marker is created after all its data. A run that was killed redoes the unmarked init times, with equal results.
 """
 
-import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from fuxi_ens.times import Leads, Times, label
 _DIMS = ("time", "number", "prediction_timedelta", "latitude", "longitude")
 _LEVEL_DIMS = (*_DIMS[:3], "level", *_DIMS[3:])
 _MARKERS = "complete"
+_IDENTITY = ("config_hash", "weights_hash")
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class ForecastStore:
 
     def is_complete(self, init_time: np.datetime64) -> bool:
         """Whether everything of this init time is on disk."""
-        return self._marker(init_time).exists()
+        return is_complete(self._path, init_time)
 
     def write(self, init_time: np.datetime64, first_lead: int, frames_MLCHW: Frames) -> None:
         """Write consecutive lead times of all members, model units in, file units on disk."""
@@ -71,20 +71,20 @@ class ForecastStore:
 
     def mark_complete(self, init_time: np.datetime64) -> None:
         """Declare an init time finished."""
-        write_atomic(self._marker(init_time), b"")
-
-    def _marker(self, init_time: np.datetime64) -> Path:
-        return self._path.with_name(f"{self._path.name}.{_MARKERS}") / label(init_time)
+        write_atomic(_marker(self._path, init_time), b"")
 
     def _check_identity(self, attributes: dict[str, Any]) -> None:
-        """The store must be this forecast: same provenance, same coordinates."""
+        """The store must be this forecast: same settings, same weights, same coordinates.
+
+        Versions of libraries may differ: an upgrade in the middle of a long run is the user's decision.
+        """
         try:
             with xr.open_zarr(self._path, chunks=None) as found:
                 same = (
                     np.array_equal(found["time"].values.astype("datetime64[ns]"), self._layout.init_times)
                     and found.sizes["number"] == self._layout.members
                     and found.sizes["prediction_timedelta"] == len(self._layout.lead_times)
-                    and json.loads(json.dumps(attributes)) == found.attrs
+                    and all(found.attrs.get(key) == attributes[key] for key in _IDENTITY)
                 )
         except (KeyError, ValueError, OSError) as error:
             raise StoreError(f"{self._path} is not a forecast store ({error}); move it away") from error
@@ -93,6 +93,15 @@ class ForecastStore:
                 f"{self._path} holds another forecast (other model, settings, init times or members); "
                 "delete it with its .complete folder, or choose another run.folder"
             )
+
+
+def is_complete(store: Path, init_time: np.datetime64) -> bool:
+    """Whether the forecast from `init_time` is wholly in the store at this path."""
+    return _marker(store, init_time).exists()
+
+
+def _marker(store: Path, init_time: np.datetime64) -> Path:
+    return store.with_name(f"{store.name}.{_MARKERS}") / label(init_time)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Kernel CRPS of an ensemble as a loss (facts 3.2; Zamo & Naveau 2018; Lang et al. 2024 for the almost-fair form).
+"""Kernel CRPS of an ensemble as a loss (model.md 3.2; Zamo & Naveau 2018; Lang et al. 2024 for the almost-fair form).
 
 CRPS = mean_m |x_m - y| - c * sum_mn |x_m - x_n| with c = 1 / (2 M^2) (standard) or 1 / (2 M (M - 1)) (fair).
 """
@@ -6,7 +6,7 @@ CRPS = mean_m |x_m - y| - c * sum_mn |x_m - x_n| with c = 1 / (2 M^2) (standard)
 import torch
 from torch import Tensor
 
-from fuxi_ens.config import Estimator
+from fuxi_ens.config import ALMOST_FAIR_ALPHA, Estimator
 
 
 def spread_factor(members: int, estimator: Estimator, alpha: float) -> float:
@@ -24,7 +24,7 @@ def ensemble_crps(
     ensemble: Tensor,
     target: Tensor,
     estimator: Estimator = "almost_fair",
-    alpha: float = 0.95,
+    alpha: float = ALMOST_FAIR_ALPHA,
     member_dim: int = 1,
 ) -> Tensor:
     """CRPS per point in float32; the result has the shape of `target`. NaN in a member or the target gives NaN.

@@ -1,4 +1,4 @@
-"""Windowed attention on the sphere's token grid: periodic in longitude, walled at the poles (facts 2.2, 2.4).
+"""Windowed attention on the sphere's token grid: periodic in longitude, walled at the poles (model.md 2.2, 2.4).
 
 Shape legend: B batch, h/w token rows and columns, D embedding, X windows, L tokens in a window, A heads, K head size.
 """

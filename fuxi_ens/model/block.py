@@ -1,4 +1,4 @@
-"""The conditioned transformer: block, layer, trunk (facts 2.4).
+"""The conditioned transformer: block, layer, trunk (model.md 2.4).
 
 Shape legend: B batch, h/w token rows and columns, D embedding.
 """
@@ -99,7 +99,7 @@ class ScaleShift(nn.Module):
 def run_trunk(
     layers: nn.ModuleList, final: ScaleShift, token_BhwD: Tensor, cond_BD: Tensor, dropout: Dropout
 ) -> Tensor:
-    """All layers plus the long residual from the undropped embedding; dropout before each layer (facts 2.4)."""
+    """All layers plus the long residual from the undropped embedding; dropout before each layer (model.md 2.4)."""
     x = token_BhwD
     for layer in layers:
         x = cast("Layer", layer)(dropout(x), cond_BD)

@@ -1,4 +1,4 @@
-"""Into tokens and out of them: patches of frames and static fields, clock scalars (facts 2.3 to 2.5).
+"""Into tokens and out of them: patches of frames and static fields, clock scalars (model.md 2.3 to 2.5).
 
 Shape legend: B batch, C channels, H latitude, W longitude, h/w token rows and columns, D embedding.
 """
@@ -61,7 +61,7 @@ class PatchHead(nn.ConvTranspose2d):
             nn.init.zeros_(self.bias)
 
     def field(self, token_BhwD: Tensor, height: int) -> Tensor:
-        """[B, h, w, D] to [B, C, height, W]; rows beyond the last token row hold the bias (facts 2.5)."""
+        """[B, h, w, D] to [B, C, height, W]; rows beyond the last token row hold the bias (model.md 2.5)."""
         token_BDhw = token_BhwD.permute(0, 3, 1, 2)
         missing_rows = -(-height // self.kernel_size[0]) - token_BDhw.shape[2]
         padded = F.pad(token_BDhw, (0, 0, 0, missing_rows))

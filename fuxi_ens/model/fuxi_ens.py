@@ -1,4 +1,4 @@
-"""The cascade: perturbation network, then forecast network, once per 6-hour step (facts, section 2).
+"""The cascade: perturbation network, then forecast network, once per 6-hour step (model.md 2).
 
 Attribute names follow the keys of the released checkpoint: `dist_p` is the prior P, `dist_q` the posterior Q (training
 only), `decoder[0]` the forecast network. Everything between `standardize` and `to_physical` is in standardized units.
@@ -125,7 +125,7 @@ class FuxiEns(nn.Module):
         return to_physical(standard, self.mean, self.std, self.log1p)
 
     def network_input(self, x: Tensor) -> Tensor:
-        """Missing values to 0, accumulations to 0 (facts 1.2)."""
+        """Missing values to 0, accumulations to 0 (model.md 1.2)."""
         return fill_missing(x) * self.input_mask
 
     def prior(self, x_BTCHW: Tensor, clock_B3: Tensor, dropout: Dropout = no_dropout) -> DiagonalGaussian:
@@ -149,7 +149,7 @@ class FuxiEns(nn.Module):
         """One 6-hour step of a forecast: history in model units to the next history, [B, T, C, H, W].
 
         Frame 0 of the result is frame 1 of the input, bit for bit. An input channel that is missing (NaN) at a point of
-        the newest frame stays missing there, so that the network always sees the channel's mean (facts 8, row 20).
+        the newest frame stays missing there, so that the network always sees the channel's mean (model.md 8, row 20).
         """
         newest = frames_BTCHW[:, -1]
         x = self.network_input(self.standardize(frames_BTCHW))

@@ -18,7 +18,7 @@ class DiagonalGaussian:
 
     @classmethod
     def clamped(cls, mean: Tensor, logvar: Tensor, bounds: tuple[float, float]) -> "DiagonalGaussian":
-        """Cast to float32 and keep the log-variance within `bounds`, which bfloat16 training needs (facts 3.1)."""
+        """Cast to float32 and keep the log-variance within `bounds`, which bfloat16 training needs (model.md 3.1)."""
         return cls(mean.float(), logvar.float().clamp(*bounds))
 
     def sample(self, eps: Tensor) -> Tensor:
@@ -27,7 +27,7 @@ class DiagonalGaussian:
 
 
 def kl_divergence(q: DiagonalGaussian, p: DiagonalGaussian) -> Tensor:
-    """KL(q || p) in nats per element, no reduction (facts 3.1)."""
+    """KL(q || p) in nats per element, no reduction (model.md 3.1)."""
     ratio = torch.exp(q.logvar - p.logvar)
     shift = (q.mean - p.mean).square() * torch.exp(-p.logvar)
     return 0.5 * (p.logvar - q.logvar + ratio + shift - 1.0)

@@ -1,4 +1,4 @@
-"""Physical model units to standardized values and back (facts 1.4), channel by channel.
+"""Physical model units to standardized values and back (model.md 1.4), channel by channel.
 
 Shape legend: C channels, H latitude, W longitude; leading dimensions `...` are free.
 """

@@ -12,12 +12,12 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fuxi_ens.checkpoint import save_checkpoint
-from fuxi_ens.config import Config, StageConfig
+from fuxi_ens.config import Config, Section, StageConfig
 from fuxi_ens.data.era5 import FrameReader
 from fuxi_ens.data.loader import Batch, load_batch, prefetched
 from fuxi_ens.data.samples import batch_positions, legal_init_times
 from fuxi_ens.data.statistics import load_statistics
-from fuxi_ens.device import choose_device
+from fuxi_ens.device import choose_device, require_one_process
 from fuxi_ens.errors import UserError
 from fuxi_ens.losses.objective import ObjectiveTerms, Weights
 from fuxi_ens.model import FuxiEns
@@ -62,8 +62,9 @@ def fit(config: Config, *, resume: bool = True) -> Path:
     Without `resume` a folder that holds states is refused. Raises UserError for that, for states of other settings,
     and for a loss or gradient that is not finite.
     """
+    require_one_process()
     paths = RunPaths(config.run.folder)
-    statistics = load_statistics(paths.statistics, config.model.channels)
+    statistics = load_statistics(paths.statistics, config)
     device = choose_device(config.run.threads)
     model = initial_model(config, statistics, device)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.train.ema_decay))
@@ -82,13 +83,17 @@ def fit(config: Config, *, resume: bool = True) -> Path:
         # A state saved at the end of a stage holds that stage's optimizer; the next stage starts its own.
         _run_stage(run, number, position.iteration, tensors["optimizer"] if position.iteration else None)
         position = Position(number + 1, 0)
-    save_checkpoint(paths.model, run.averaged(), config.data.step_size_hours, provenance(config))
+    save_checkpoint(paths.model, run.averaged(), config.data.step_size_hours, provenance(config, *_deciding(config)))
     return paths.model
 
 
+def _deciding(config: Config) -> tuple[Section, ...]:
+    """The sections that decide the weights."""
+    return config.data, config.model, config.train
+
+
 def _identity(config: Config) -> str:
-    """Hash of what decides the weights; where results go and how a forecast is scored do not."""
-    return f"{config.run.seed}-{config_hash(config.data, config.model, config.train)}"
+    return config_hash(config, *_deciding(config))
 
 
 def _iterations_before(config: Config, stage: int) -> int:
@@ -106,7 +111,7 @@ def _run_stage(run: Run, number: int, first: int, optimizer_state: dict[str, obj
     )
 
     def load(i: int) -> Batch:
-        chosen = batch_positions(len(init_times), i, stage.batch_size, seed=run.config.run.seed + number)
+        chosen = batch_positions(len(init_times), i, stage.batch_size, seed=(run.config.run.seed, number))
         return load_batch(run.frames, init_times[chosen], run.config.data.step_size, stage.rollout_steps)
 
     with progress(f"training {stage.name}", stage.iterations) as advance:

@@ -14,7 +14,7 @@ import xarray as xr
 
 from fuxi_ens.channels import channel, components
 from fuxi_ens.errors import StoreError
-from fuxi_ens.stores import open_zarr
+from fuxi_ens.stores import north_to_south, open_zarr
 from fuxi_ens.times import Leads, Times
 
 _FORECAST_NAMES: Final = {"time": "init_time", "prediction_timedelta": "lead_time", "number": "number"}
@@ -138,14 +138,4 @@ def _normalized(source: str, names: dict[str, str]) -> xr.Dataset:
     for dim in (*names.values(), *_HORIZONTAL):
         if dim != "number" and not (dim in dataset.indexes and dataset.indexes[dim].is_unique):
             raise StoreError(f"{source}: the coordinate {dim} is absent or holds duplicates; rewrite the store")
-    return _oriented(dataset)
-
-
-def _oriented(dataset: xr.Dataset) -> xr.Dataset:
-    """North to south, and eastward from 0; by slices where possible, which read faster than index arrays."""
-    dataset = dataset.assign_coords(longitude=dataset["longitude"] % 360.0)
-    if np.any(np.diff(dataset["longitude"]) < 0):
-        dataset = dataset.sortby("longitude")
-    if dataset["latitude"][0] < dataset["latitude"][-1]:
-        dataset = dataset.isel(latitude=slice(None, None, -1))
-    return dataset
+    return north_to_south(dataset)

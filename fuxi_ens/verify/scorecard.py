@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from fuxi_ens.config import ALMOST_FAIR_ALPHA
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.files import write_atomic
-from fuxi_ens.verify.scores import ALPHA
 from fuxi_ens.verify.statistics import STATISTICS
 from fuxi_ens.verify.systems import Role
 
@@ -105,7 +105,7 @@ def _scores(data: xr.Dataset) -> dict[str, xr.DataArray]:
     crps = {
         "fair": mean["crps_fair"],
         "standard": mean["crps_standard"],
-        "almost_fair": ALPHA * mean["crps_fair"] + (1 - ALPHA) * mean["crps_standard"],
+        "almost_fair": ALMOST_FAIR_ALPHA * mean["crps_fair"] + (1 - ALMOST_FAIR_ALPHA) * mean["crps_standard"],
     }
     result: dict[str, xr.DataArray] = {
         "crps": crps[_estimator(data)],

@@ -14,11 +14,9 @@ import properscoring
 import xarray as xr
 from numpy.typing import NDArray
 
-from fuxi_ens.config import Estimator
+from fuxi_ens.config import ALMOST_FAIR_ALPHA, Estimator
 
 MEMBER: Final = "number"
-ALPHA: Final = 0.95
-"""Weight of the fair part in the almost-fair CRPS (Lang et al. 2024)."""
 
 Engine = Literal["sorted", "properscoring"]
 
@@ -27,7 +25,7 @@ def crps(
     forecast: xr.DataArray,
     truth: xr.DataArray,
     estimator: Estimator = "fair",
-    alpha: float = ALPHA,
+    alpha: float = ALMOST_FAIR_ALPHA,
     engine: Engine = "sorted",
 ) -> xr.DataArray:
     """Continuous ranked probability score of an ensemble, reduces `number`, in the units of the forecast.
@@ -72,7 +70,7 @@ def crps_terms(forecast: xr.DataArray, truth: xr.DataArray) -> tuple[xr.DataArra
 
 
 def combine_crps_terms(
-    error: xr.DataArray, difference: xr.DataArray, members: int, estimator: Estimator, alpha: float = ALPHA
+    error: xr.DataArray, difference: xr.DataArray, members: int, estimator: Estimator, alpha: float = ALMOST_FAIR_ALPHA
 ) -> xr.DataArray:
     """CRPS from the two results of `crps_terms`. Raises ValueError where the estimator needs two members."""
     if members < 2 and estimator != "standard":

@@ -1,4 +1,4 @@
-"""The CRPS that trains equals the definition, the outside libraries, and the CRPS that is published (facts 3.2)."""
+"""The CRPS that trains equals the definition, the outside libraries, and the CRPS that is published (model.md 3.2)."""
 
 import numpy as np
 import properscoring
@@ -128,7 +128,9 @@ members_and_truth = st.integers(2, 8).flatmap(
 def test_fair_is_at_most_almost_fair_is_at_most_standard_is_at_most_the_error(numbers):
     *members, y = numbers
     ensemble, target = torch.tensor(members), torch.tensor(y)
-    fair, almost, standard = (ensemble_crps(ensemble, target, e, member_dim=0).item() for e in ("fair", "almost_fair", "standard"))
+    fair, almost, standard = (
+        ensemble_crps(ensemble, target, e, member_dim=0).item() for e in ("fair", "almost_fair", "standard")
+    )
     error = (ensemble - target).abs().mean().item()
     rounding = 1e-6 * (1.0 + max(map(abs, numbers)))
     assert -rounding <= fair <= almost + rounding

@@ -1,4 +1,4 @@
-"""Both networks equal their float64 NumPy twins, and see longitude as a circle (facts 2.3 to 2.6, 9.6)."""
+"""Both networks equal their float64 NumPy twins, and see longitude as a circle (model.md 2.3 to 2.6, 9.6)."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The network has the released geometry: parameters, keys, mask (facts 2.2, 2.8, 9.1, 9.5)."""
+"""The network has the released geometry: parameters, keys, mask (model.md 2.2, 2.8, 9.1, 9.5)."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""One step of the cascade: what goes in unseen, what comes out unchanged, and where it starts (facts 2, 9)."""
+"""One step of the cascade: what goes in unseen, what comes out unchanged, and where it starts (model.md 2, 9)."""
 
 import math
 
@@ -51,7 +51,6 @@ def test_accumulated_inputs_have_no_influence(model, frames, eps):
     assert equal(step(model, changed, eps)[:, 1], step(model, frames, eps)[:, 1])
 
 
-@pytest.mark.xfail(strict=True, reason="defect: a missing accumulation at init_time stays missing for the whole forecast")
 def test_accumulated_inputs_may_be_missing(model, frames, eps):
     changed = frames.clone()
     changed[:, :, ACCUMULATED] = torch.nan

@@ -19,7 +19,7 @@ from fuxi_ens.channels import (
 from fuxi_ens.grid import LatLonGrid
 
 PUBLISHED_LEVELS = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
-PUBLISHED_SURFACE = "t2m d2m sst u10m v10m u100m v100m msl ssr ssrd fdir ttr tp".split()
+PUBLISHED_SURFACE = ["t2m", "d2m", "sst", "u10m", "v10m", "u100m", "v100m", "msl", "ssr", "ssrd", "fdir", "ttr", "tp"]
 
 
 def test_the_78_channels_are_the_published_ones_in_the_published_order():

@@ -97,7 +97,7 @@ def test_a_number_that_yaml_takes_for_a_string_is_a_number(tmp_path):
         ("verify.regions=[global]", lambda c: c.verify.regions, ("global",)),
         ("verify.regions.1=europe", lambda c: c.verify.regions, ("global", "europe")),
         ("data.in_memory=true", lambda c: c.data.in_memory, True),
-        ("report={title: x, map_lead_hours: 6}", lambda c: (c.report.title, c.report.map_lead_hours), ("x", 6)),
+        ("run={name: x, folder: y}", lambda c: (c.run.name, c.run.seed), ("x", 2025)),
         ("data.train.1={start: 2015-01-01, end: 2015-01-02}", lambda c: c.data.train[1].start.year, 2015),
         ("data.static_store=", lambda c: c.data.static_store, ""),
         ("train.clip_norm=2", lambda c: c.train.clip_norm, 2.0),
@@ -117,9 +117,10 @@ def test_later_overrides_win_and_the_file_is_left_alone(run_file):
 
 def test_an_override_may_create_a_section(tmp_path):
     values = run_values(tmp_path)
-    del values["report"]
+    climatology = values["verify"].pop("climatology")
     path = write_run_file(tmp_path, values)
-    assert load_config(path, ["report.map_lead_hours=24"]).report.map_lead_hours == 24
+    periods = yaml.safe_dump(climatology["periods"], default_flow_style=True).strip()
+    assert len(load_config(path, [f"verify.climatology.periods={periods}"]).verify.climatology.periods) == 2
 
 
 @pytest.mark.parametrize("override", ["run.seed", "=3", "", "run"])

@@ -31,10 +31,13 @@ def expected(names, when):
 
 
 def refusal(path, *arguments, read=None, **options):
-    with pytest.raises(StoreError) as caught:
+    def use():
         analysis = opened(path, *arguments, **options)
         if read is not None:
             analysis.read(read)
+
+    with pytest.raises(StoreError) as caught:
+        use()
     assert str(path) in str(caught.value)
     return str(caught.value)
 

@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from fuxi_ens.times import HISTORY, clock, hours, lead_times, time_range
 
-DATES = st.datetimes(datetime(1959, 1, 1), datetime(2100, 1, 1)).map(lambda d: d.replace(second=0, microsecond=0))
+DATES = st.datetimes(datetime.fromisoformat("1959-01-01"), datetime.fromisoformat("2100-01-01")).map(
+    lambda d: d.replace(second=0, microsecond=0)
+)
 
 
 @pytest.mark.parametrize(

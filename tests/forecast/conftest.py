@@ -1,0 +1,18 @@
+import pytest
+import torch
+from tiny_run import make_world
+
+
+@pytest.fixture(autouse=True, scope="package")
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def rng():
+    return torch.Generator().manual_seed(2025)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory):
+    return make_world(tmp_path_factory.mktemp("forecast_world"))

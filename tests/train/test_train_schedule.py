@@ -1,0 +1,40 @@
+"""Learning rate and KL weight, iteration by iteration."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fuxi_ens.config import StageConfig
+from fuxi_ens.train.schedule import kl_weight, learning_rate
+
+
+def stage(**changes):
+    values = {"name": "s", "objective": "crps_kl", "iterations": 11, "learning_rate": 1.0, "final_learning_rate": 0.1}
+    return StageConfig(**{**values, **changes})
+
+
+def test_warm_up_rises_linearly_and_the_cosine_ends_at_the_final_rate():
+    rates = [learning_rate(stage(warmup_iterations=4, iterations=9), i) for i in range(9)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates[6] == pytest.approx(0.55)
+    assert rates[8] == pytest.approx(0.1)
+
+
+def test_without_warm_up_the_first_rate_is_the_peak():
+    rates = [learning_rate(stage(), i) for i in range(11)]
+    assert rates[0] == 1.0
+    assert rates[5] == pytest.approx(0.55)
+    assert rates[10] == pytest.approx(0.1)
+    assert rates == sorted(rates, reverse=True)
+
+
+@given(st.integers(1, 50), st.integers(0, 60), st.integers(0, 200))
+def test_rates_stay_between_zero_and_the_peak(iterations, warmup, iteration):
+    rate = learning_rate(stage(iterations=iterations, warmup_iterations=warmup), iteration)
+    assert 0.0 < rate <= 1.0
+
+
+def test_kl_weight_rises_linearly_and_stays():
+    weights = [kl_weight(stage(kl_weight=0.6, kl_warmup_iterations=3), i) for i in range(5)]
+    assert weights == pytest.approx([0.2, 0.4, 0.6, 0.6, 0.6])
+    assert kl_weight(stage(kl_weight=0.6), 0) == 0.6
