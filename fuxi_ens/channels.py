@@ -32,6 +32,8 @@ class Variable:
     """A sum over the 6 h that end at the valid time; stored on disk with the suffix `_6hr`."""
     input: bool = True
     """Accumulations are outputs only: they are zeroed on input (model.md 1.2)."""
+    may_be_missing: bool = False
+    """Whether points without a value are legal: sea-surface temperature over land."""
     transform: Transform = "none"
     """Applied to model units before standardization; `log1p` for precipitation (model.md 1.4)."""
 
@@ -64,7 +66,7 @@ UPPER_AIR: Final = (
 SURFACE: Final = (
     Variable("t2m", "2m_temperature", "K", "K", 1.0),
     Variable("d2m", "2m_dewpoint_temperature", "K", "K", 1.0),
-    Variable("sst", "sea_surface_temperature", "K", "K", 1.0),
+    Variable("sst", "sea_surface_temperature", "K", "K", 1.0, may_be_missing=True),
     Variable("u10m", "10m_u_component_of_wind", "m s**-1", "m s**-1", 1.0),
     Variable("v10m", "10m_v_component_of_wind", "m s**-1", "m s**-1", 1.0),
     Variable("u100m", "100m_u_component_of_wind", "m s**-1", "m s**-1", 1.0),
@@ -72,17 +74,9 @@ SURFACE: Final = (
     Variable("msl", "mean_sea_level_pressure", "Pa", "Pa", 1.0),
     Variable("ssr", "surface_net_solar_radiation", "J m**-2", "W h m**-2", _J_TO_WH, True, False),
     Variable("ssrd", "surface_solar_radiation_downwards", "J m**-2", "W h m**-2", _J_TO_WH, True, False),
-    Variable(
-        "fdir",
-        "total_sky_direct_solar_radiation_at_surface",
-        "J m**-2",
-        "W h m**-2",
-        _J_TO_WH,
-        True,
-        False,
-    ),
+    Variable("fdir", "total_sky_direct_solar_radiation_at_surface", "J m**-2", "W h m**-2", _J_TO_WH, True, False),
     Variable("ttr", "top_net_thermal_radiation", "J m**-2", "W h m**-2", _J_TO_WH, True, False),
-    Variable("tp", "total_precipitation", "m", "mm", 1e3, True, False, "log1p"),
+    Variable("tp", "total_precipitation", "m", "mm", 1e3, True, False, transform="log1p"),
 )
 
 STATIC_OROGRAPHY: Final = "geopotential_at_surface"
@@ -101,7 +95,7 @@ HEADLINE: Final = ("z500", "t850", "msl", "t2m", "ws10m", "tp")
 
 _UPPER_BY_SHORT: Final = MappingProxyType({variable.short: variable for variable in UPPER_AIR})
 _SURFACE_BY_SHORT: Final = MappingProxyType({variable.short: variable for variable in SURFACE})
-_UPPER_NAME: Final = re.compile(r"^([a-z]+?)(\d+)$")
+_UPPER_NAME: Final = re.compile(r"([a-z]+?)([1-9][0-9]*)")
 
 
 @cache
@@ -109,7 +103,7 @@ def channel(name: str) -> Channel:
     """Look a channel up by name. Raises KeyError for a name that is no channel."""
     if name in _SURFACE_BY_SHORT:
         return Channel(name, _SURFACE_BY_SHORT[name], None)
-    match = _UPPER_NAME.match(name)
+    match = _UPPER_NAME.fullmatch(name)
     if match and match[1] in _UPPER_BY_SHORT and int(match[2]) in LEVELS_13:
         return Channel(name, _UPPER_BY_SHORT[match[1]], int(match[2]))
     raise KeyError(f"{name!r} is no channel; see fuxi_ens.channels.CHANNELS_78")

@@ -4,13 +4,12 @@
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
@@ -22,7 +21,6 @@ from fuxi_ens.model import FuxiEns, build_model
 WEIGHTS = "weights.safetensors"
 DESCRIPTION = "model.json"
 CARD = "README.md"
-_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -31,49 +29,61 @@ class Checkpoint:
 
     model: FuxiEns
     step_size_hours: int
-    provenance: dict[str, Any]
+    provenance: dict[str, str | int]
     weights_hash: str
-    """First 12 hex digits of the SHA-256 of the weights file."""
+    """SHA-256 of the weights file; tells trained models apart."""
 
 
-def save_checkpoint(folder: Path, model: FuxiEns, step_size_hours: int, provenance: dict[str, Any]) -> None:
-    """Write the folder; `model.json` comes last and makes it complete."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    description = {
-        "schema": _SCHEMA,
-        "step_size_hours": step_size_hours,
-        "model": model.config.model_dump(mode="json"),
-        "provenance": provenance,
-    }
-    write_atomic(folder / WEIGHTS, save(weights))
+class _Description(BaseModel):
+    """Contents of model.json."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: Literal[1] = 1
+    step_size_hours: int
+    weights_hash: str
+    model: ModelConfig
+    provenance: dict[str, str | int]
+
+
+def save_checkpoint(folder: Path, model: FuxiEns, step_size_hours: int, provenance: dict[str, str | int]) -> None:
+    """Write the folder; `model.json` comes last and names the weights it belongs to."""
+    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    description = _Description(
+        step_size_hours=step_size_hours,
+        weights_hash=hashlib.sha256(weights).hexdigest(),
+        model=model.config,
+        provenance=provenance,
+    )
+    write_atomic(folder / WEIGHTS, weights)
     write_atomic(folder / CARD, _card(model, provenance).encode())
-    write_atomic(folder / DESCRIPTION, json.dumps(description, indent=1).encode() + b"\n")
+    write_atomic(folder / DESCRIPTION, description.model_dump_json(indent=1).encode() + b"\n")
 
 
 def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Checkpoint:
     """Build the model from the folder alone. Raises StoreError for an absent, damaged or foreign folder."""
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        weights = load_file(folder / WEIGHTS)
+        description = _Description.model_validate_json((folder / DESCRIPTION).read_bytes())
+        with (folder / WEIGHTS).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != description.weights_hash:
+            raise StoreError(
+                f"{folder / WEIGHTS} is damaged or belongs to another {DESCRIPTION}; train or copy it again"
+            )
+        model = build_model(description.model)
+        model.load_state_dict(load_file(folder / WEIGHTS))
     except FileNotFoundError as error:
         raise StoreError(
             f"no finished model in {folder} ({error.filename} is missing); run `fuxi-ens train`"
         ) from error
-    except (json.JSONDecodeError, SafetensorError) as error:
-        raise StoreError(f"the model in {folder} is damaged: {error}") from error
-    if description.get("schema") != _SCHEMA:
-        raise StoreError(f"{folder} has model schema {description.get('schema')}, this version reads {_SCHEMA}")
-    try:
-        model = build_model(ModelConfig.model_validate(description["model"]))
-        model.load_state_dict(weights)
-    except (ValidationError, RuntimeError) as error:
-        raise StoreError(f"the weights in {folder} do not fit its {DESCRIPTION}: {error}") from error
-    with (folder / WEIGHTS).open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()[:12]
-    return Checkpoint(model.to(device).eval(), description["step_size_hours"], description["provenance"], digest)
+    except (ValidationError, SafetensorError, RuntimeError) as error:
+        raise StoreError(f"the model in {folder} is damaged or of another version: {error}") from error
+    return Checkpoint(
+        model.to(device).eval(), description.step_size_hours, description.provenance, description.weights_hash
+    )
 
 
-def _card(model: FuxiEns, provenance: dict[str, Any]) -> str:
+def _card(model: FuxiEns, provenance: dict[str, str | int]) -> str:
     config = model.config
     parameters = sum(p.numel() for part in (model.dist_p, model.decoder) for p in part.parameters())
     facts = "\n".join(f"- {key}: {value}" for key, value in provenance.items())

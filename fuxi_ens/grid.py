@@ -41,9 +41,10 @@ def area_weights(latitude: NDArray[np.floating]) -> Float:
     the poles (verification.md 3). Raises ValueError unless the latitudes are strictly monotonic within -90..90.
     """
     degrees = np.asarray(latitude, dtype=np.float64)
-    ascending = degrees if degrees[0] <= degrees[-1] else degrees[::-1]
-    if degrees.ndim != 1 or np.any(np.diff(ascending) <= 0) or np.any(np.abs(degrees) > 90.0):
+    step = np.diff(degrees) if degrees.ndim == 1 else np.zeros(1)
+    if not degrees.size or not (np.all(step > 0) or np.all(step < 0)) or not np.all(np.abs(degrees) <= 90.0):
         raise ValueError(f"latitudes must be one strictly monotonic series within -90..90, got {degrees}")
+    ascending = degrees if degrees[0] <= degrees[-1] else degrees[::-1]
     edges = np.concatenate([[-90.0], 0.5 * (ascending[1:] + ascending[:-1]), [90.0]])
     area: Float = np.diff(np.sin(np.deg2rad(edges)))
     area /= area.mean()
@@ -62,11 +63,8 @@ class Region:
     def mask(self, latitude: NDArray[np.floating], longitude: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Which grid points lie inside, [latitude, longitude]."""
         rows = (latitude >= self.south) & (latitude <= self.north)
-        east_of_greenwich = np.asarray(longitude) % 360.0
-        if self.west <= self.east:
-            columns = (east_of_greenwich >= self.west) & (east_of_greenwich <= self.east)
-        else:
-            columns = (east_of_greenwich >= self.west) | (east_of_greenwich <= self.east)
+        width = self.east - self.west if self.west <= self.east else self.east - self.west + 360.0
+        columns = (np.asarray(longitude) - self.west) % 360.0 <= width
         return np.asarray(rows[:, None] & columns[None, :])
 
 

@@ -1,11 +1,9 @@
 """Checks before anything is spent: stores, dates, disk, memory. Nothing is computed, nothing is written."""
 
-import os
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from typing import Final
 
 import numpy as np
 
@@ -16,6 +14,7 @@ from fuxi_ens.data.samples import legal_init_times, require_complete
 from fuxi_ens.data.static import static_fields
 from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import StoreError, UserError
+from fuxi_ens.files import existing_parent, require_writable
 from fuxi_ens.forecast.store import is_complete
 from fuxi_ens.model.summary import summarize
 from fuxi_ens.paths import RunPaths
@@ -35,10 +34,11 @@ class Finding:
     detail: str
 
 
-Stage = Literal["train", "forecast", "verify"]
+STAGES: Final = ("train", "forecast", "verify")
+"""Parts of a run that can be checked alone."""
 
 
-def preflight(config: Config, stages: Collection[Stage] = ("train", "forecast", "verify")) -> Iterator[Finding]:
+def preflight(config: Config, stages: Collection[str] = STAGES) -> Iterator[Finding]:
     """Yield what was found for the `stages`, in the order in which a run would meet it.
 
     Raises UserError at the first thing that is wrong.
@@ -55,11 +55,8 @@ def preflight(config: Config, stages: Collection[Stage] = ("train", "forecast", 
 
 
 def _run_folder(config: Config) -> Finding:
-    folder = config.run.folder.absolute()
-    existing = _existing(folder)
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise UserError(f"run.folder {folder} cannot be written: {existing} is no writable folder; choose another")
-    return Finding("run folder", str(folder))
+    require_writable(config.run.folder)
+    return Finding("run folder", str(config.run.folder.absolute()))
 
 
 def _analysis(config: Config) -> Iterator[Finding]:
@@ -109,7 +106,7 @@ def _forecast(config: Config) -> Iterator[Finding]:
     )
     missing = sum(not is_complete(RunPaths(config.run.folder).forecast, time) for time in init_times)
     size = missing * forecast.members * forecast.steps * len(forecast.channels) * frame
-    free = shutil.disk_usage(_existing(config.run.folder)).free
+    free = shutil.disk_usage(existing_parent(config.run.folder)).free
     if size > free:
         raise UserError(
             f"the forecast needs up to {_bytes(size)} in {config.run.folder}, {_bytes(free)} are free; write fewer "
@@ -129,6 +126,15 @@ def _verification(config: Config) -> Iterator[Finding]:
             f"{baseline.source} is on the grid {baseline.grid}, the truth on {truth.grid}; "
             "choose a baseline on the grid of the truth"
         )
+    baseline_truth = verification.open_analysis(section.baseline_truth or truth.source).require(section.channels)
+    if baseline_truth.grid != truth.grid:
+        raise StoreError(f"{baseline_truth.source} is on the grid {baseline_truth.grid}, the truth on {truth.grid}")
+    for period in section.climatology.periods:
+        if not period.contains(truth.valid_times).any():
+            raise StoreError(
+                f"nothing of verify.climatology.periods {period.start}..{period.end} is in {truth.source}, covering "
+                f"{label(truth.valid_times[0])} to {label(truth.valid_times[-1])}; choose other years"
+            )
     valid = np.unique(config.forecast.init_times.times[:, None] + config.lead_times[None])
     share = np.isin(valid, truth.valid_times).mean()
     shared = np.intersect1d(config.forecast.init_times.times, baseline.init_times)
@@ -143,11 +149,6 @@ def _verification(config: Config) -> Iterator[Finding]:
         f"{baseline.source}: {len(shared)} of {len(config.forecast.init_times.times)} init times, "
         f"{baseline.members} members, {len(baseline.lead_times)} lead times",
     )
-
-
-def _existing(folder: Path) -> Path:
-    absolute = folder.absolute()
-    return next(parent for parent in (absolute, *absolute.parents) if parent.exists())
 
 
 def _bytes(count: float) -> str:

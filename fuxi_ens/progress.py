@@ -51,14 +51,18 @@ def _bar(description: str, total: int, console: Console) -> Iterator[Advance]:
 
 def _plain_lines(description: str, total: int) -> Advance:
     started, done, due = time.monotonic(), 0, 0
+    # The rate counts from the first report: what a restart finds done took no time, and first units take too long.
+    first: tuple[int, float] | None = None
 
     def advance(units: int, note: str) -> None:
-        nonlocal done, due
+        nonlocal done, due, first
         done += units
+        now = time.monotonic()
+        first = first or (done, now)
         if done >= due or done >= total:
             due = done + max(total // _LINES_PER_TASK, 1)
-            elapsed = time.monotonic() - started
-            remaining = elapsed / max(done, 1) * (total - done)
-            log.info("%s %d/%d, %.0f s, %.0f s left  %s", description, done, total, elapsed, remaining, note)
+            rate = (done - first[0]) / max(now - first[1], 1e-9)
+            left = f", {(total - done) / rate:.0f} s left" if rate else ""
+            log.info("%s %d/%d, %.0f s%s  %s", description, done, total, now - started, left, note)
 
     return advance

@@ -13,9 +13,9 @@ _LIBRARIES = ("numpy", "torch", "xarray", "zarr")
 def config_hash(config: Config, *sections: Section) -> str:
     """First 12 hex digits of the SHA-256 of the seed and of those sections that decide a result.
 
-    What does not decide it (run.folder, run.threads, sections of later stages) must not make it stale.
+    What does not decide it (run.folder, run.threads, bookkeeping, sections of later stages) must not make it stale.
     """
-    text = "\n".join([str(config.run.seed), *(section.model_dump_json() for section in sections)])
+    text = "\n".join([str(config.run.seed), *(_decisive(section) for section in sections)])
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -30,6 +30,10 @@ def provenance(config: Config, *sections: Section) -> dict[str, str | int]:
         "libraries": ", ".join(f"{name} {_version(name)}" for name in _LIBRARIES),
         "python": platform.python_version(),
     }
+
+
+def _decisive(section: Section) -> str:
+    return section.model_dump_json(exclude=set(section.bookkeeping))
 
 
 def _version(name: str) -> str:

@@ -1,5 +1,7 @@
 """Opening Zarr stores, wherever they are: a local path, a public bucket, or a file shipped with the package."""
 
+import warnings
+
 import numpy as np
 import xarray as xr
 
@@ -20,7 +22,10 @@ def open_zarr(store: str, *, dask: bool = False) -> xr.Dataset:
     path = resolve(store)
     options = _ANONYMOUS.get(path.partition("://")[0])
     try:
-        dataset = xr.open_zarr(path, chunks={} if dask else None, decode_timedelta=True, storage_options=options)
+        with warnings.catch_warnings():
+            # A store without consolidated metadata opens more slowly and is otherwise as good.
+            warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated", RuntimeWarning)
+            dataset = xr.open_zarr(path, chunks={} if dask else None, decode_timedelta=True, storage_options=options)
     except ImportError as error:
         raise StoreError(f"{store} needs a file system library: pip install 'fuxi-ens[cloud]' ({error})") from error
     except (OSError, ValueError, KeyError) as error:

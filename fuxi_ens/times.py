@@ -30,8 +30,8 @@ def time_range(start: np.datetime64, end: np.datetime64, every: np.timedelta64) 
 
 
 def label(time: np.datetime64) -> str:
-    """A time as users write it, to the hour: 2018-01-01T00."""
-    return f"{pd.Timestamp(time):%Y-%m-%dT%H}"
+    """A time as users write it in a config: 2018-01-01T06:00."""
+    return f"{pd.Timestamp(time):%Y-%m-%dT%H:%M}"
 
 
 def clock(times: Times, step: int) -> NDArray[np.float32]:
@@ -41,5 +41,5 @@ def clock(times: Times, step: int) -> NDArray[np.float32]:
     """
     index = pd.DatetimeIndex(times)
     hour = (index.hour + index.minute / 60.0).to_numpy() / 24.0
-    doy = np.minimum(index.dayofyear.to_numpy(), 365) / 365.0
+    doy = np.minimum(index.day_of_year.to_numpy(), 365) / 365.0
     return np.stack([np.full(len(index), step), hour, doy], axis=1).astype(np.float32)

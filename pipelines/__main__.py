@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.text import Text
 
 from fuxi_ens import __version__
 from fuxi_ens.errors import UserError
@@ -65,16 +66,11 @@ def main() -> None:
     """Entry point: exit code 0, 1 for a user error, 2 for wrong usage."""
     try:
         app()
-    except UserError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False)
+    except (UserError, OSError) as error:
+        # A Text, so that nothing in a path is taken for markup or an emoji.
+        message = Text.assemble(("error: ", "bold red"), str(error))
+        Console(stderr=True, soft_wrap=True).print(message)
         sys.exit(1)
-    except OSError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False)
-        sys.exit(1)
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 if __name__ == "__main__":

@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fuxi_ens.config import load_config
-from fuxi_ens.preflight import Stage, preflight
-from pipelines.options import ConfigArgument, JsonOption, SetOption
+from pipelines.options import ConfigArgument, JsonOption, SetOption, Stage
 
 
 def check(
@@ -23,8 +22,9 @@ def check(
 
     Example: `fuxi-ens check configs/era5_64x32.yaml --stage train`
     """
-    settings = load_config(config, overrides or [])
-    findings = list(preflight(settings, stage) if stage else preflight(settings))
+    from fuxi_ens.preflight import STAGES, preflight
+
+    findings = list(preflight(load_config(config, overrides or []), stage or STAGES))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
         return

@@ -1,5 +1,6 @@
 """`fuxi-ens demo`: the whole chain on the sample that ships with the package, offline, in minutes."""
 
+import json
 import logging
 from pathlib import Path
 from typing import Annotated
@@ -27,7 +28,7 @@ def demo(
     Example: `fuxi-ens demo --out /tmp/demo`
     """
     config = config_file("demo")
-    settings = [*(overrides or []), f"run.folder={out}"]
+    settings = [*(overrides or []), f"run.folder={json.dumps(str(out))}"]
     paths = RunPaths(load_config(config, settings).run.folder)
     console = Console(stderr=True)
     console.print("[bold]1/5[/] statistics of the training winters")

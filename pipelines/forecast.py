@@ -8,7 +8,6 @@ import numpy as np
 import typer
 
 from fuxi_ens.config import load_config
-from fuxi_ens.forecast.ensemble import run_forecast
 from pipelines.options import ConfigArgument, SetOption
 
 log = logging.getLogger(__name__)
@@ -26,7 +25,9 @@ def forecast(
 
     Example: `fuxi-ens forecast configs/era5_64x32.yaml --init 2018-01-01 --init 2018-01-01T12:00:00`
     """
-    settings = [*(overrides or []), *([f"forecast.members={members}"] if members else [])]
+    from fuxi_ens.forecast.ensemble import run_forecast
+
+    settings = [*(overrides or []), *([f"forecast.members={members}"] if members is not None else [])]
     chosen = np.array(init, dtype="datetime64[ns]") if init else None
     store = run_forecast(load_config(config, settings), chosen)
     log.info("ensembles written to %s", store)

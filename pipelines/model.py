@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.table import Table
 
 from fuxi_ens.config import load_config
-from fuxi_ens.model.summary import summarize
 from pipelines.options import ConfigArgument, JsonOption, SetOption
 
 
@@ -16,6 +15,8 @@ def summary(config: ConfigArgument, overrides: SetOption = None, as_json: JsonOp
 
     Example: `fuxi-ens model summary configs/era5_0p25deg.yaml`
     """
+    from fuxi_ens.model.summary import summarize
+
     facts = summarize(load_config(config, overrides or []).model)
     if as_json:
         typer.echo(json.dumps(facts))

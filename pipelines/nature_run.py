@@ -66,11 +66,15 @@ def run(
 
     The span must be a multiple of five days. The disk takes 0.2 MB a day and level kept, and
     another 0.8 MB a day for the states, from which `ensemble` starts and perturbs.
+
+    Example: `fuxi-ens nature-run run scratch/nature --levels 500,850`
     """
     _require_model()
     from fuxi_ens.nature.plan import Plan, store_path
     from fuxi_ens.nature.run import integrate
 
+    if not all(level.isdigit() for level in levels.split(",")):
+        raise UserError(f"--levels {levels!r} must be whole numbers in hPa with commas between, e.g. 500,850")
     plan = Plan(start, end, spinup_days, tuple(int(level) for level in levels.split(",")))
     _report(integrate(directory, plan), plan.blocks_left(directory) + 1, "blocks of five days")
     typer.echo(f"complete: {store_path(directory)}")
@@ -91,6 +95,8 @@ def ensemble(
 
     Init times must be multiples of five days from the start of the run, and the run must hold an
     earlier winter (or summer): perturbations are differences of states of earlier years.
+
+    Example: `fuxi-ens nature-run ensemble scratch/nature scratch/ensemble --init-time 1997-01-02`
     """
     _require_model()
     from fuxi_ens.nature.ensemble import forecast_all
@@ -114,6 +120,8 @@ def sample(
     """Cut and pack the embedded stores; print sizes and the largest rounding errors.
 
     What is cut, and how precisely, is stated in fuxi_ens/nature/embedded.py.
+
+    Example: `fuxi-ens nature-run sample scratch/nature scratch/ensemble --output scratch/sample`
     """
     from fuxi_ens.nature import embedded
 

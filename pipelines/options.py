@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,3 +14,11 @@ SetOption = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. --set run.seed=3. May be repeated."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+class Stage(StrEnum):
+    """Parts of a run that can be checked alone."""
+
+    TRAIN = "train"
+    FORECAST = "forecast"
+    VERIFY = "verify"

@@ -9,10 +9,6 @@ import typer
 from fuxi_ens.config import load_config
 from fuxi_ens.errors import UserError
 from fuxi_ens.paths import RunPaths
-from fuxi_ens.plot.evidence import collect_evidence, collect_scores_only
-from fuxi_ens.plot.publish import publish
-from fuxi_ens.verify.files import read_statistics
-from fuxi_ens.verify.scorecard import scorecard as score_table
 from pipelines.options import SetOption
 
 log = logging.getLogger(__name__)
@@ -33,6 +29,13 @@ def scorecard(
     Example: `fuxi-ens scorecard --config configs/era5_64x32.yaml`, or without the stores
     `fuxi-ens scorecard runs/era5_64x32/scores --out card`
     """
+    from fuxi_ens.plot.evidence import collect_evidence, collect_scores_only
+    from fuxi_ens.plot.publish import publish
+    from fuxi_ens.verify.files import read_statistics
+    from fuxi_ens.verify.scorecard import scorecard as score_table
+
+    if overrides and not config:
+        raise typer.BadParameter("--set changes settings of a config; give --config too")
     settings = load_config(config, overrides or []) if config else None
     paths = RunPaths(settings.run.folder) if settings else None
     folders = scores or ([paths.scores] if paths else [])

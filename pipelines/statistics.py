@@ -3,7 +3,7 @@
 import logging
 
 from fuxi_ens.config import load_config
-from fuxi_ens.data.statistics import compute_statistics, load_statistics
+from fuxi_ens.files import require_writable
 from fuxi_ens.paths import RunPaths
 from pipelines.options import ConfigArgument, SetOption
 
@@ -15,7 +15,10 @@ def statistics(config: ConfigArgument, overrides: SetOption = None) -> None:
 
     Example: `fuxi-ens data statistics configs/era5_64x32.yaml`
     """
+    from fuxi_ens.data.statistics import compute_statistics, load_statistics
+
     settings = load_config(config, overrides or [])
+    require_writable(settings.run.folder)
     path = RunPaths(settings.run.folder).statistics
     if path.exists():
         log.info("%s is there already, for %d frames", path, load_statistics(path, settings).frames)

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from fuxi_ens.config import load_config
-from fuxi_ens.train.loop import fit
 from pipelines.options import ConfigArgument, SetOption
 
 log = logging.getLogger(__name__)
@@ -32,5 +31,7 @@ def train(
 
     Example: `fuxi-ens train configs/era5_64x32.yaml --set run.folder=/scratch/me/run1`
     """
+    from fuxi_ens.train.loop import fit
+
     folder = fit(load_config(config, overrides or []), resume=resume is Resume.AUTO)
     log.info("model written to %s", folder)

@@ -5,7 +5,6 @@ import logging
 from fuxi_ens.config import load_config
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.provenance import provenance
-from fuxi_ens.verify.run import verify as run_verify
 from pipelines.options import ConfigArgument, SetOption
 
 log = logging.getLogger(__name__)
@@ -18,6 +17,8 @@ def verify(config: ConfigArgument, overrides: SetOption = None) -> None:
 
     Example: `fuxi-ens verify configs/era5_64x32.yaml`
     """
+    from fuxi_ens.verify.run import verify as run_verify
+
     settings = load_config(config, overrides or [])
     paths = RunPaths(settings.run.folder)
     deciding = (settings.data, settings.model, settings.train, settings.forecast, settings.verify)

@@ -86,6 +86,5 @@ def test_the_largest_is_the_release():
     assert model.output == "state"
 
 
-@pytest.mark.xfail(reason="the run file lets polar_row default to zonal_mean", strict=True)
 def test_the_largest_states_every_choice_that_differs_from_the_release():
     assert "polar_row" in config_file("era5_0p25deg").read_text()

@@ -68,7 +68,6 @@ def test_every_precision_is_reproducible(world, tmp_path, precision):
     assert a == b
 
 
-@pytest.mark.xfail(strict=True, reason="defect: the order of samples is seeded with run.seed + stage")
 def test_stages_of_neighboring_seeds_visit_samples_in_unrelated_orders(world, tmp_path, monkeypatch):
     orders = {7: [], 8: []}
     real = loop.batch_positions

@@ -76,7 +76,7 @@ def test_check_comes_first_and_the_exit_code_is_that_of_the_stage(script, run, t
     code, calls = run(script, CONFIG, "--set", "run.seed=3", cwd=tmp_path)
     assert code == 7
     assert calls == [
-        f"fuxi-ens check {CONFIG} --set run.seed=3 threads=5",
+        f"fuxi-ens check {CONFIG} --stage {script.stem} --set run.seed=3 threads=5",
         f"srun --cpus-per-task=5 fuxi-ens {script.stem} {CONFIG} --set run.seed=3 threads=5",
     ]
 

@@ -11,12 +11,11 @@ import numpy as np
 from pydantic import model_validator
 
 from fuxi_ens import channels as vocabulary
+from fuxi_ens.config.fields import ALMOST_FAIR_ALPHA, Estimator
 from fuxi_ens.config.file import read_config
 from fuxi_ens.config.sections import (
-    ALMOST_FAIR_ALPHA,
     ClimatologyConfig,
     DataConfig,
-    Estimator,
     ForecastConfig,
     InitTimes,
     ModelConfig,
@@ -82,43 +81,58 @@ class Config(Section):
                 f"forecast.channels must be a subset of model.channels and hold what verify.channels needs: "
                 f"not in the model {sorted(missing)}, not written {sorted(unwritten)}"
             )
-        for name, periods in {
-            "data.train": self.data.train,
-            "data.validation": self.data.validation,
-            "verify.climatology.periods": self.verify.climatology.periods,
-        }.items():
-            self._apart_from_test(name, periods)
-        self._init_times_in_test()
+        self._check_dates()
+        if self.forecast.members < 2 and self.verify.estimator != "standard":
+            raise ValueError(f"the {self.verify.estimator} CRPS needs forecast.members of at least 2")
         if self.report:
             self._report_shows_what_is_scored(self.report)
         return self
 
-    def _apart_from_test(self, name: str, periods: Periods) -> None:
-        for period in periods:
-            for test in self.data.test:
-                if period.start <= test.end and test.start <= period.end:
-                    raise ValueError(
-                        f"{name} {period.start}..{period.end} overlaps data.test {test.start}..{test.end}: "
-                        "scores would be measured on dates the system has seen; move one of them"
-                    )
-
-    def _report_shows_what_is_scored(self, report: ReportConfig) -> None:
-        unscored = {*report.map_channels, *report.plume_channels} - set(self.verify.channels)
-        last = hours(report.map_lead_hours)
-        if unscored or last not in self.lead_times:
-            raise ValueError(
-                f"report shows {sorted(unscored)} that are not in verify.channels, or report.map_lead_hours "
-                f"{report.map_lead_hours} is no lead time of the forecast of {self.forecast.steps} steps"
-            )
-
-    def _init_times_in_test(self) -> None:
+    def _check_dates(self) -> None:
+        """Nothing that is learned from or averaged may be scored, and the network's clock must fit the init times."""
         init_times = self.forecast.init_times.times
+        scored = Period(
+            start=init_times[0].astype("datetime64[us]").item(),
+            end=(init_times[-1] + self.lead_times[-1]).astype("datetime64[us]").item(),
+        )
+        tested = {"data.test": self.data.test, "the scored times": (scored,)}
+        _keep_apart({"data.train": self.data.train}, {**tested, "data.validation": self.data.validation})
+        _keep_apart({"data.validation": self.data.validation}, tested)
+        _keep_apart({"verify.climatology.periods": self.verify.climatology.periods}, tested)
         inside = np.any([period.contains(init_times) for period in self.data.test], axis=0)
         if not inside.all():
             raise ValueError(
                 f"forecast.init_times leave data.test at {label(init_times[~inside][0])}; "
                 "widen data.test or move the init times"
             )
+        off_step = (init_times - init_times.astype("datetime64[D]")) % self.data.step_size != np.timedelta64(0)
+        if off_step.any():
+            raise ValueError(
+                f"forecast.init_times hold {label(init_times[off_step][0])}, which is no multiple of "
+                f"data.step_size_hours {self.data.step_size_hours}; change start or every_hours"
+            )
+
+    def _report_shows_what_is_scored(self, report: ReportConfig) -> None:
+        unscored = {*report.map_channels, *report.plume_channels} - set(self.verify.channels)
+        if unscored:
+            raise ValueError(f"report shows {sorted(unscored)}, which are not in verify.channels; add or remove them")
+        if hours(report.map_lead_hours) not in self.lead_times:
+            raise ValueError(
+                f"report.map_lead_hours {report.map_lead_hours} is no lead time of a forecast of "
+                f"{self.forecast.steps} steps of {self.data.step_size_hours} h"
+            )
+
+
+def _keep_apart(ours: dict[str, Periods], theirs: dict[str, Periods]) -> None:
+    for name, periods in ours.items():
+        for other, others in theirs.items():
+            for a in periods:
+                for b in others:
+                    if a.start <= b.end and b.start <= a.end:
+                        raise ValueError(
+                            f"{name} {a.start}..{a.end} overlaps {other} {b.start}..{b.end}: scores would be measured "
+                            "on dates the system has seen; move one of them"
+                        )
 
 
 def load_config(path: str | Path, overrides: tuple[str, ...] | list[str] = ()) -> Config:

@@ -21,16 +21,16 @@ def read_config(model: type[Model], path: str | Path, overrides: tuple[str, ...]
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(model, detail) for detail in error.errors()]
+        lines = [_explain(model, detail) for detail in _own_mistakes(error.errors())]
         raise ConfigError(f"{path} is not a valid configuration:\n" + "\n".join(lines)) from error
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds {type(values).__name__}, expected a mapping of sections")
@@ -46,7 +46,10 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     node: Any = values
     for part in parents:
         node = node.setdefault(part, {}) if isinstance(node, dict) else _item(node, part, override)
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: {text!r} is not valid YAML ({error}); quote it") from error
     if isinstance(node, dict):
         node[last] = value
     else:
@@ -58,6 +61,30 @@ def _item(node: Any, part: str, override: str) -> Any:
     if not isinstance(node, list) or not part.isdigit() or int(part) >= len(node):
         raise ConfigError(f"override {override!r}: there is no item {part!r} at that place")
     return node[int(part)]
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML's safe loader that refuses a key given twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _own_mistakes(details: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out that a list is too short when that is only because its items are wrong."""
+    places = [detail["loc"] for detail in details]
+    return [
+        detail
+        for detail in details
+        if detail["type"] != "too_short"
+        or not any(len(place) > len(detail["loc"]) and place[: len(detail["loc"])] == detail["loc"] for place in places)
+    ]
 
 
 def _explain(model: type[BaseModel], detail: ErrorDetails) -> str:

@@ -1,14 +1,11 @@
 """The sections of a run file and all their defaults: frozen, strict about keys, units in names where not obvious."""
 
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -19,45 +16,19 @@ from pydantic import (
 )
 
 from fuxi_ens import channels as vocabulary
-from fuxi_ens.grid import REGIONS, LatLonGrid
+from fuxi_ens.config.fields import (
+    ALMOST_FAIR_ALPHA,
+    Channels,
+    Estimator,
+    Members,
+    Momentum,
+    Probability,
+    RegionNames,
+    ScoredNames,
+    Time,
+)
+from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.times import Times, hours, time_range
-
-Estimator = Literal["fair", "standard", "almost_fair"]
-ALMOST_FAIR_ALPHA: Final = 0.95
-"""Weight of the fair part in the almost-fair CRPS (Lang et al. 2024)."""
-Members = Annotated[int, Field(ge=2)]
-
-
-def _expand_channels(value: Any) -> Any:
-    return vocabulary.CHANNELS_78 if value == "fuxi_ens_78" else value
-
-
-def _known_channels(names: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = [name for name in names if not vocabulary.is_channel(name)]
-    if unknown:
-        raise ValueError(f"unknown channels {unknown}; names are like z500, t2m, tp (fuxi_ens.channels.CHANNELS_78)")
-    if names != vocabulary.in_tensor_order(names) or len(set(names)) != len(names):
-        raise ValueError(
-            f"channels must be unique and in tensor order; write {list(vocabulary.in_tensor_order(tuple(set(names))))}"
-        )
-    return names
-
-
-Channels = Annotated[tuple[str, ...], BeforeValidator(_expand_channels), AfterValidator(_known_channels)]
-
-
-def _known_scored(names: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = [n for n in names if not (vocabulary.is_channel(n) or n in vocabulary.DERIVED_SPEED)]
-    if unknown:
-        raise ValueError(f"cannot verify {unknown}; use channels or {list(vocabulary.DERIVED_SPEED)}")
-    return names
-
-
-def _known_regions(names: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = [name for name in names if name not in REGIONS]
-    if unknown:
-        raise ValueError(f"unknown regions {unknown}; known are {list(REGIONS)}")
-    return names
 
 
 class Section(BaseModel):
@@ -65,12 +36,15 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    bookkeeping: ClassVar[frozenset[str]] = frozenset()
+    """Settings that decide no result: how often to log, whether to cache."""
+
 
 class Period(Section):
     """A span of valid times, both ends included."""
 
-    start: datetime
-    end: datetime
+    start: Time
+    end: Time
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -100,6 +74,8 @@ class RunConfig(Section):
 class DataConfig(Section):
     """Where the analysis comes from and which dates belong to which purpose."""
 
+    bookkeeping = frozenset({"in_memory"})
+
     store: str
     """Analysis in the ERA5 / WeatherBench 2 layout: a path, a URL (gs://, s3://, https://), or asset:NAME."""
     static_store: str = ""
@@ -115,6 +91,12 @@ class DataConfig(Section):
     def step_size(self) -> np.timedelta64:
         """Time between frames."""
         return hours(self.step_size_hours)
+
+    @model_validator(mode="after")
+    def _whole_days(self) -> Self:
+        if 24 % self.step_size_hours:
+            raise ValueError(f"step_size_hours {self.step_size_hours} must divide the day")
+        return self
 
 
 class ModelConfig(Section):
@@ -134,14 +116,14 @@ class ModelConfig(Section):
     perturbation_layers: PositiveInt = 2
     forecast_layers: PositiveInt = 6
     blocks_per_layer: PositiveInt = 7
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    dropout: Probability = 0.2
     """Dropout probability in the perturbation networks."""
     output: Literal["state", "increment"] = "state"
     """`state`: the network gives the next frame (release). `increment`: it gives the change from the unperturbed
     newest frame in units of the 6 h standard deviation; learns faster from little data."""
     polar_row: Literal["release", "zonal_mean"] = "zonal_mean"
     """Rows beyond the last whole patch: `release` leaves the head bias there, `zonal_mean` copies the row above."""
-    initial_logvar: float = 0.0
+    initial_logvar: float = -4.0
     """Log-variance both perturbation networks start from."""
     logvar_bounds: tuple[float, float] = (-10.0, 10.0)
 
@@ -167,6 +149,8 @@ class ModelConfig(Section):
             raise ValueError(
                 f"embedding {self.embedding} over {self.heads} heads must give an even head size for rotary positions"
             )
+        if not self.logvar_bounds[0] < self.initial_logvar < self.logvar_bounds[1]:
+            raise ValueError(f"initial_logvar {self.initial_logvar} must lie inside logvar_bounds {self.logvar_bounds}")
         return self
 
 
@@ -195,15 +179,27 @@ class StageConfig(Section):
     """Factor of the mean KL(Q || P) per element, in nats."""
     kl_warmup_iterations: NonNegativeInt = 0
 
+    @model_validator(mode="after")
+    def _schedule(self) -> Self:
+        if self.final_learning_rate > self.learning_rate or self.warmup_iterations >= self.iterations:
+            raise ValueError(
+                f"stage {self.name!r}: the rate falls from learning_rate {self.learning_rate:g} to final_learning_rate "
+                f"{self.final_learning_rate:g} after {self.warmup_iterations} of {self.iterations} iterations; lower "
+                "final_learning_rate or warmup_iterations"
+            )
+        return self
+
 
 class TrainConfig(Section):
     """Optimization."""
 
+    bookkeeping = frozenset({"validate_every", "validation_init_times", "checkpoint_every", "log_every"})
+
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
     weight_decay: NonNegativeFloat = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.95)
     clip_norm: PositiveFloat = 1.0
-    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    ema_decay: Momentum = 0.999
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     """Autocast type of the forward pass; norms, losses and optimizer state stay float32."""
     channel_weights: Literal["equal", "increment"] = "equal"
@@ -218,9 +214,15 @@ class TrainConfig(Section):
 class InitTimes(Section):
     """A regular series of init times, both ends included."""
 
-    start: datetime
-    end: datetime
+    start: Time
+    end: Time
     every_hours: PositiveInt = 12
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.end < self.start:
+            raise ValueError(f"init_times end at {self.end} before they start at {self.start}")
+        return self
 
     @property
     def times(self) -> Times:
@@ -255,8 +257,8 @@ class ClimatologyConfig(Section):
 class VerifyConfig(Section):
     """Which systems are compared with which truth."""
 
-    channels: Annotated[tuple[str, ...], AfterValidator(_known_scored)] = vocabulary.HEADLINE
-    regions: Annotated[tuple[str, ...], AfterValidator(_known_regions)] = (
+    channels: ScoredNames = vocabulary.HEADLINE
+    regions: RegionNames = (
         "global",
         "northern-hemisphere",
         "tropics",

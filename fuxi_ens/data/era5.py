@@ -4,7 +4,7 @@ Reads the ERA5 / WeatherBench 2 layout: dims time, [level,] latitude, longitude 
 direction. Out comes [time, channel, latitude, longitude] in model units, latitude 90..-90, longitude 0..360.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
@@ -17,6 +17,7 @@ from fuxi_ens import channels as vocabulary
 from fuxi_ens.channels import Channel
 from fuxi_ens.errors import StoreError
 from fuxi_ens.grid import LatLonGrid
+from fuxi_ens.progress import Advance
 from fuxi_ens.stores import north_to_south, open_zarr
 from fuxi_ens.times import Times, hours, label
 
@@ -62,6 +63,10 @@ class Analysis:
         self._refuse_missing(frames, times)
         return frames
 
+    def require(self, times: Times) -> None:
+        """Raise StoreError unless the store has all these times."""
+        self._positions(times)
+
     def lazy(self, name: str) -> xr.DataArray:
         """One channel over all times, [time, latitude, longitude] in model units, as lazy as the store was opened."""
         channel = vocabulary.channel(name)
@@ -85,13 +90,16 @@ class Analysis:
         # Hourly accumulations end at their stamp: the 6 h up to t are the stamps t-5h ... t (verification.md 12).
         summed = variable.accumulated and variable.file_name not in self.dataset
         stamps = [position - k for k in range(_ACCUMULATION_HOURS if summed else 1)]
+        if np.min(stamps) < 0:
+            raise StoreError(f"{self.store} starts too late for the 6-hour sum of {group[0].name} asked for")
         total = np.sum([_values(self.dataset, group, index, self.store) for index in stamps], axis=0)
         return np.asarray(total * np.float32(variable.to_model))
 
     def _refuse_missing(self, frames: Frames, times: Times) -> None:
-        missing = ~np.isfinite(frames).all(axis=(2, 3))
-        for t, c in zip(*np.nonzero(missing), strict=True):
-            if self.channels[c] != "sst":
+        finite = np.isfinite(frames)
+        present = np.asarray(finite.any(axis=(2, 3)))
+        for t, c in zip(*np.nonzero(~finite.all(axis=(2, 3))), strict=True):
+            if not present[t, c] or not vocabulary.channel(self.channels[c]).variable.may_be_missing:
                 raise StoreError(
                     f"{self.store}: {self.channels[c]} has missing values at {label(times[t])}; exclude that time"
                 )
@@ -120,9 +128,8 @@ def open_analysis(
     Raises StoreError that names what is absent.
     """
     dataset = open_zarr(store, dask=dask)
-    for dim in ("time", "latitude", "longitude"):
-        if dim not in dataset.dims:
-            raise StoreError(f"{store} has no dimension {dim!r}, only {sorted(map(str, dataset.dims))}")
+    if "time" not in dataset.dims:
+        raise StoreError(f"{store} has no dimension 'time', only {sorted(map(str, dataset.dims))}")
     for channel in map(vocabulary.channel, channels):
         _file_array(dataset, channel, store)
     stored = dataset["time"].values.astype("datetime64[ns]")
@@ -133,14 +140,15 @@ def open_analysis(
     return Analysis(store, oriented(dataset.assign_coords(time=stored), grid, store), channels, stored[on_step])
 
 
-def cache_frames(analysis: Analysis, times: Times, block: int = 64) -> Iterator[FrameCache | int]:
-    """Decode `times` block by block: yields the number of frames done, and at last the FrameCache."""
+def cache_frames(analysis: Analysis, times: Times, advance: Advance, block: int = 64) -> FrameCache:
+    """Decode `times` block by block into memory; `advance` is told the number of frames done."""
     height, width = analysis.dataset.sizes["latitude"], analysis.dataset.sizes["longitude"]
     frames = np.empty((len(times), len(analysis.channels), height, width), np.float32)
     for start in range(0, len(times), block):
-        frames[start : start + block] = analysis.read(times[start : start + block])
-        yield min(start + block, len(times))
-    yield FrameCache(analysis.channels, times, frames)
+        part = times[start : start + block]
+        frames[start : start + len(part)] = analysis.read(part)
+        advance(len(part), "")
+    return FrameCache(analysis.channels, times, frames)
 
 
 def _by_variable(names: Sequence[str]) -> list[list[Channel]]:
@@ -176,14 +184,20 @@ def _model_field(dataset: xr.Dataset, channel: Channel, store: str) -> xr.DataAr
 
 def _values(dataset: xr.Dataset, group: Sequence[Channel], index: NDArray[np.intp], store: str) -> Frames:
     array = _file_array(dataset, group[0], store).isel(time=index)
-    if group[0].level is None:
-        return array.transpose("time", "latitude", "longitude").values[:, None].astype(np.float32)
-    levels = array.sel(level=[c.level for c in group])
-    return levels.transpose("time", "level", "latitude", "longitude").values.astype(np.float32)
+    try:
+        if group[0].level is None:
+            return array.transpose("time", "latitude", "longitude").values[:, None].astype(np.float32)
+        levels = array.sel(level=[c.level for c in group])
+        return levels.transpose("time", "level", "latitude", "longitude").values.astype(np.float32)
+    except (RuntimeError, OSError, ValueError) as error:
+        raise StoreError(f"{store}: cannot read {array.name}, a chunk is damaged or out of reach ({error})") from error
 
 
 def oriented(dataset: xr.Dataset, grid: LatLonGrid, store: str) -> xr.Dataset:
     """Bring a store into model orientation and insist on the model's grid."""
+    absent = {"latitude", "longitude"} - set(dataset.dims)
+    if absent:
+        raise StoreError(f"{store} has no dimensions {sorted(absent)}, only {sorted(map(str, dataset.dims))}")
     dataset = north_to_south(dataset)
     for dim, expected in (("latitude", grid.latitude), ("longitude", grid.longitude)):
         got = dataset[dim].values

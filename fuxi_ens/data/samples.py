@@ -27,6 +27,8 @@ def legal_init_times(
 
     Raises StoreError when there is none.
     """
+    if not available.size:
+        raise StoreError("the analysis holds no times at all")
     offsets = frame_offsets(step_size, rollout_steps)
     exists = np.all([np.isin(available + offset, available) for offset in offsets], axis=0)
     inside = [period.contains(available + offsets[0]) & period.contains(available + offsets[-1]) for period in periods]

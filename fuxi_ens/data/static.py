@@ -18,7 +18,10 @@ def static_fields(store: str, grid: LatLonGrid) -> Frames:
     land = _field(dataset, vocabulary.STATIC_LAND_SEA_MASK, store, grid)
     weights = area_weights(grid.latitude)[:, None]
     anomaly = orography - np.mean(orography * weights)
-    anomaly /= np.sqrt(np.mean(anomaly**2 * weights))
+    relief = np.sqrt(np.mean(anomaly**2 * weights))
+    if relief == 0.0:
+        raise StoreError(f"{store}: {vocabulary.STATIC_OROGRAPHY!r} is the same everywhere; name another static_store")
+    anomaly /= relief
     latitude, longitude = np.meshgrid(np.deg2rad(grid.latitude), np.deg2rad(grid.longitude), indexing="ij")
     position = [np.sin(latitude), np.cos(latitude), np.sin(longitude), np.cos(longitude)]
     return np.stack([anomaly, land, *position]).astype(np.float32)
@@ -28,6 +31,11 @@ def _field(dataset: xr.Dataset, name: str, store: str, grid: LatLonGrid) -> NDAr
     if name not in dataset:
         raise StoreError(f"{store} lacks the static field {name!r}; name a store that has it in data.static_store")
     array = oriented(dataset[[name]], grid, store)[name]
-    if "time" in array.dims:
-        array = array.isel(time=0)
-    return array.transpose("latitude", "longitude").values.astype(np.float64)
+    # Some stores repeat static fields in time, and their time axis begins before or ends after the data.
+    times = (0, array.sizes["time"] // 2, -1) if "time" in array.dims else (None,)
+    for time in times:
+        field = array if time is None else array.isel(time=time)
+        values: NDArray[np.float64] = field.transpose("latitude", "longitude").values.astype(np.float64)
+        if np.isfinite(values).all():
+            return values
+    raise StoreError(f"{store}: the static field {name!r} has missing values; name another data.static_store")

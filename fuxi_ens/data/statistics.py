@@ -4,14 +4,16 @@ Precipitation is logged first, sea-surface temperature counts over sea only, sum
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import dask
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
 
 from fuxi_ens import channels as vocabulary
 from fuxi_ens.config import Config, Period
@@ -21,15 +23,17 @@ from fuxi_ens.errors import StoreError
 from fuxi_ens.files import write_atomic
 from fuxi_ens.grid import area_weights
 
+_CONSTANT = 1e-6
+
 
 @dataclass(frozen=True)
 class Statistics:
     """Numbers that standardize the channels; model units, precipitation as log(1 + mm)."""
 
     channels: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    increment_std: tuple[float, ...]
+    mean: tuple[FiniteFloat, ...]
+    std: tuple[Annotated[FiniteFloat, Field(gt=0)], ...]
+    increment_std: tuple[Annotated[FiniteFloat, Field(ge=0)], ...]
     """Standard deviation of the change over one step, divided by `std`."""
     frames: int
     """Frames that entered the means."""
@@ -45,13 +49,17 @@ class Statistics:
 def load_statistics(path: Path, config: Config) -> Statistics:
     """Read back what `Statistics.save` wrote. Raises StoreError when absent, damaged, or made for another config."""
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        tuples: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        statistics = Statistics(**tuples)
+        statistics = TypeAdapter(Statistics).validate_json(path.read_bytes())
+        lengths = {len(statistics.channels), len(statistics.mean), len(statistics.std), len(statistics.increment_std)}
+        if len(lengths) > 1:
+            raise ValueError(f"its columns have lengths {sorted(lengths)}")
     except FileNotFoundError as error:
         raise StoreError(f"no statistics at {path}; run `fuxi-ens data statistics CONFIG` first") from error
-    except (ValueError, TypeError) as error:
-        raise StoreError(f"{path} is damaged ({error}); delete it and run `fuxi-ens data statistics CONFIG`") from error
+    except ValueError as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise StoreError(
+            f"{path} is damaged ({reason}); delete it and run `fuxi-ens data statistics CONFIG`"
+        ) from error
     made_for = (statistics.channels, statistics.source, statistics.periods)
     asked = (config.model.channels, config.data.store, _describe(config.data.train))
     for what, got, expected in zip(("channels", "data.store", "data.train"), made_for, asked, strict=True):
@@ -103,9 +111,13 @@ def _moments(field: xr.DataArray, weights: xr.DataArray, prefix: str) -> dict[st
 def _finish(config: Config, sums: list[dict[str, float]], frames: int) -> Statistics:
     mean, std, increment = [], [], []
     for name, s in zip(config.model.channels, sums, strict=True):
+        _refuse_gaps(config, name, s["weight"], frames)
         m, spread = _mean_std(s, "")
-        if not spread > 0.0:
+        # Rounding leaves a little variance in a constant field.
+        if not spread > _CONSTANT * abs(m):
             raise StoreError(f"channel {name} never varies over data.train in {config.data.store}; leave it out")
+        if not s["increment_weight"]:
+            raise StoreError("data.train has no two adjacent frames, so no increment; widen it")
         mean.append(m)
         std.append(spread)
         increment.append(_mean_std(s, "increment_")[1] / spread)
@@ -118,6 +130,13 @@ def _finish(config: Config, sums: list[dict[str, float]], frames: int) -> Statis
         source=config.data.store,
         periods=_describe(config.data.train),
     )
+
+
+def _refuse_gaps(config: Config, name: str, weight: float, frames: int) -> None:
+    """Statistics of a part of the points would differ from what training reads, which refuses missing values."""
+    points = frames * config.model.height * config.model.width
+    if weight < (1.0 - _CONSTANT) * points and not vocabulary.channel(name).variable.may_be_missing:
+        raise StoreError(f"{config.data.store}: {name} has missing values in data.train; run on a store without them")
 
 
 def _mean_std(sums: dict[str, float], prefix: str) -> tuple[float, float]:

@@ -39,6 +39,7 @@ def run_forecast(config: Config, chosen: Times | None = None) -> Path:
     attributes = {**provenance(config, *deciding), "weights_hash": checkpoint.weights_hash}
     store = ForecastStore(paths.forecast, _layout(config, checkpoint), model.channels, attributes)
     wanted = _wanted(config, chosen)
+    analysis.require(np.concatenate([frame_times(time, config.data.step_size, 0) for time in wanted]))
     with progress("forecasting", len(wanted) * config.forecast.steps) as advance:
         for init_time in wanted:
             if store.is_complete(init_time):

@@ -4,6 +4,7 @@ A shard holds all members, so it has exactly one writer. An init time counts as 
 the marker is created after all its data. A run that was killed redoes the unmarked init times, with equal results.
 """
 
+import shutil
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,17 +92,21 @@ class ForecastStore:
         if not same:
             raise StoreError(
                 f"{self._path} holds another forecast (other model, settings, init times or members); "
-                "delete it with its .complete folder, or choose another run.folder"
+                "delete it, or choose another run.folder"
             )
 
 
 def is_complete(store: Path, init_time: np.datetime64) -> bool:
     """Whether the forecast from `init_time` is wholly in the store at this path."""
-    return _marker(store, init_time).exists()
+    return (store / "zarr.json").exists() and _marker(store, init_time).exists()
+
+
+def _markers(store: Path) -> Path:
+    return store.with_name(f"{store.name}.{_MARKERS}")
 
 
 def _marker(store: Path, init_time: np.datetime64) -> Path:
-    return store.with_name(f"{store.name}.{_MARKERS}") / label(init_time)
+    return _markers(store) / label(init_time)
 
 
 @dataclass(frozen=True)
@@ -165,6 +170,8 @@ def _create(path: Path, layout: Layout, attributes: dict[str, Any]) -> None:
     encoding["time"] = {"units": "hours since 1970-01-01", "dtype": "int64"}
     encoding["prediction_timedelta"] = {"units": "hours", "dtype": "int64"}
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Markers of a store that was deleted would declare the new one finished.
+    shutil.rmtree(_markers(path), ignore_errors=True)
     with warnings.catch_warnings():
         # Consolidated metadata is an extension of Zarr v3 that xarray reads, and misses loudly when it is not there.
         warnings.filterwarnings("ignore", "Consolidated metadata", category=zarr.errors.ZarrUserWarning)

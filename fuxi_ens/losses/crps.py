@@ -3,6 +3,8 @@
 CRPS = mean_m |x_m - y| - c * sum_mn |x_m - x_n| with c = 1 / (2 M^2) (standard) or 1 / (2 M (M - 1)) (fair).
 """
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 
@@ -11,6 +13,8 @@ from fuxi_ens.config import ALMOST_FAIR_ALPHA, Estimator
 
 def spread_factor(members: int, estimator: Estimator, alpha: float) -> float:
     """Factor c of the pair sum. Raises ValueError for a fair CRPS of one member, which is undefined."""
+    if estimator not in get_args(Estimator):
+        raise ValueError(f"unknown estimator {estimator!r}; use one of {get_args(Estimator)}")
     standard = 0.5 / members**2
     if estimator == "standard":
         return standard

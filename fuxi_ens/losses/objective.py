@@ -32,15 +32,14 @@ class ObjectiveTerms:
     """`error` per channel without the channel weights."""
 
 
-def channel_means(score_BCHW: Tensor, area_H: Tensor) -> Tensor:
-    """Area-weighted mean per channel [C] over the points where the score is finite.
+def channel_means(score_BCHW: Tensor, valid_BCHW: Tensor, area_H: Tensor) -> Tensor:
+    """Area-weighted mean per channel [C] over the valid points, those where there is a truth.
 
-    A point without truth (sea-surface temperature over land) has a NaN score and takes no part; a channel without any
-    point scores 0.
+    A score that is not finite at a valid point makes the channel's mean not finite: a diverging member must not pass
+    for a missing value. A channel without any valid point scores 0.
     """
-    valid = torch.isfinite(score_BCHW)
-    weight = area_H[:, None] * valid
-    total = (torch.where(valid, score_BCHW, 0.0) * weight).sum((0, 2, 3))
+    weight = area_H[:, None] * valid_BCHW
+    total = (torch.where(valid_BCHW, score_BCHW, 0.0) * weight).sum((0, 2, 3))
     return total / weight.sum((0, 2, 3)).clamp(min=1e-12)
 
 

@@ -20,8 +20,8 @@ Dropout = Callable[[Tensor], Tensor]
 
 
 def norm(x: Tensor) -> Tensor:
-    """Layer norm without parameters over the last dimension."""
-    return F.layer_norm(x, x.shape[-1:], eps=_NORM_EPS)
+    """Layer norm without parameters over the last dimension, in float32 whatever the autocast type."""
+    return F.layer_norm(x.float(), x.shape[-1:], eps=_NORM_EPS)
 
 
 def conditioning(embedding: int, parts: int) -> nn.Sequential:

@@ -26,7 +26,9 @@ class PatchEmbed(nn.Module):
     def forward(self, x_BCHW: Tensor, const_CHW: Tensor) -> Tensor:
         """[B, C, H, W] and [6, H, W] to tokens [B, h, w, D]."""
         token_BDhw = self.input_proj(x_BCHW) + self.const_proj(const_CHW[None])
-        out: Tensor = self.norm(token_BDhw.permute(0, 2, 3, 1))
+        # The residual stream starts here and stays float32; only matrix products run in the autocast type.
+        with torch.autocast(token_BDhw.device.type, enabled=False):
+            out: Tensor = self.norm(token_BDhw.permute(0, 2, 3, 1).float())
         return out
 
 
@@ -65,5 +67,7 @@ class PatchHead(nn.ConvTranspose2d):
         token_BDhw = token_BhwD.permute(0, 3, 1, 2)
         missing_rows = -(-height // self.kernel_size[0]) - token_BDhw.shape[2]
         padded = F.pad(token_BDhw, (0, 0, 0, missing_rows))
-        out: Tensor = self(padded)
+        # float32: eight bits of a full field would be coarser than what it changes in 6 h.
+        with torch.autocast(padded.device.type, enabled=False):
+            out: Tensor = self(padded.float())
         return out[:, :, :height]

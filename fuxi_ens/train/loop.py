@@ -151,7 +151,11 @@ def _iterate(
     terms.total.backward()
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), train.clip_norm)
     if not math.isfinite(norm.item()):
-        raise UserError(f"a gradient of stage {stage.name!r} is not finite at iteration {i}; lower learning_rate")
+        bad = [n for n, p in run.model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+        raise UserError(
+            f"the gradient of stage {stage.name!r} is not finite at iteration {i} in {len(bad)} tensors, "
+            f"first {bad[0]}; lower learning_rate"
+        )
     optimizer.step()
     run.ema.update_parameters(run.model)
     return terms

@@ -3,15 +3,16 @@
 import json
 from pathlib import Path
 
+from fuxi_ens.files import write_atomic
+
 
 class MetricsLog:
     """Appends records to `metrics.jsonl`; on resume, records after the restored position are dropped first."""
 
     def __init__(self, path: Path, resumed_at: int) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in _complete_lines(path) if json.loads(line)["iteration"] <= resumed_at]
-        path.write_text("".join(kept), encoding="utf-8")
+        write_atomic(path, "".join(kept).encode())
 
     def write(self, kind: str, iteration: int, values: dict[str, float | str]) -> None:
         """Append one record; `iteration` counts over all stages."""

@@ -42,7 +42,7 @@ class TrainingModule(nn.Module):
         for k in range(self.stage.rollout_steps):
             y = self.model.predict(x_BTCHW, torch.zeros_like(x_BTCHW), clock_BK3[:, k])
             truth = target_BKCHW[:, k]
-            errors.append(channel_means((y - truth).abs(), self.weights.area_H))
+            errors.append(channel_means((y - truth).abs(), torch.isfinite(truth), self.weights.area_H))
             x_BTCHW = self._next_history(x_BTCHW, y, truth)
         error_C = torch.stack(errors).mean(0)
         error = weighted_error(error_C, self.weights)
@@ -57,13 +57,21 @@ class TrainingModule(nn.Module):
         dropout: Dropout,
         kl_weight: float,
     ) -> ObjectiveTerms:
-        """CRPS of the members plus KL(Q || P) of the first step."""
-        window = torch.stack([x_BTCHW[:, -1], self.model.network_input(target_BKCHW[:, 0])], dim=1)
-        q = self.model.posterior(window, clock_BK3[:, 0], dropout)
-        p = self.model.prior(x_BTCHW, clock_BK3[:, 0], dropout)
-        kl = masked_mean(kl_divergence(q, p), self._latent_mask(target_BKCHW[:, 0]))
+        """CRPS of the members plus KL(Q || P) of the first step.
+
+        Without dropout the members of a sample share P and Q; with it each member has its own mask, as in a forecast.
+        """
+        copies = self.stage.members if self.model.config.dropout else 1
+        x, clock = _repeat(x_BTCHW, copies), _repeat(clock_BK3, copies)
+        truth = _repeat(target_BKCHW[:, 0], copies)
+        window = torch.stack([x[:, -1], self.model.network_input(truth)], dim=1)
+        q = self.model.posterior(window, clock[:, 0], dropout)
+        p = self.model.prior(x, clock[:, 0], dropout)
+        kl = masked_mean(kl_divergence(q, p), self._latent_mask(truth))
         sources = {"posterior": [q], "prior": [p], "both": [q, p]}[self.stage.sampled]
-        errors = [self._rollout_crps(x_BTCHW, target_BKCHW, clock_BK3, s, noise, dropout) for s in sources]
+        members = self.stage.members // copies
+        firsts = [DiagonalGaussian(_repeat(s.mean, members), _repeat(s.logvar, members)) for s in sources]
+        errors = [self._rollout_crps(x_BTCHW, target_BKCHW, clock_BK3, s, noise, dropout) for s in firsts]
         error_C = torch.stack(errors).mean(0)
         error = weighted_error(error_C, self.weights)
         return ObjectiveTerms(error + kl_weight * kl, error, kl, error_C)
@@ -77,25 +85,22 @@ class TrainingModule(nn.Module):
         noise: Noise,
         dropout: Dropout,
     ) -> Tensor:
-        """CRPS per channel [C], mean over the steps; the first perturbation comes from `first`, later ones from P."""
+        """CRPS per channel [C], mean over the steps; `first` gives each member's first perturbation, P the later."""
         members = self.stage.members
-        x = x_BTCHW.repeat_interleave(members, dim=0)
-        source = DiagonalGaussian(
-            first.mean.repeat_interleave(members, dim=0), first.logvar.repeat_interleave(members, dim=0)
-        )
+        x, source = _repeat(x_BTCHW, members), first
         errors = []
         for k in range(self.stage.rollout_steps):
-            clock = clock_BK3[:, k].repeat_interleave(members, dim=0)
+            clock = _repeat(clock_BK3[:, k], members)
             if k > 0:
                 source = self.model.prior(x, clock, dropout)
             y = self.model.predict(x, source.sample(noise.normal(x.shape)), clock)
             errors.append(self._crps(y.unflatten(0, (-1, members)), target_BKCHW[:, k]))
-            x = self._next_history(x, y, target_BKCHW[:, k].repeat_interleave(members, dim=0))
+            x = self._next_history(x, y, _repeat(target_BKCHW[:, k], members))
         return torch.stack(errors).mean(0)
 
     def _crps(self, ens_BMCHW: Tensor, truth_BCHW: Tensor) -> Tensor:
         score = ensemble_crps(ens_BMCHW, truth_BCHW, self.stage.estimator, self.stage.alpha)
-        return channel_means(score, self.weights.area_H)
+        return channel_means(score, torch.isfinite(truth_BCHW), self.weights.area_H)
 
     def _next_history(self, x_BTCHW: Tensor, y_BCHW: Tensor, truth_BCHW: Tensor) -> Tensor:
         """Feedback as in a forecast: points without truth stay at the channel's mean."""
@@ -106,3 +111,8 @@ class TrainingModule(nn.Module):
     def _latent_mask(self, truth_BCHW: Tensor) -> Tensor:
         """Elements of the latent that can reach the output: not the accumulations, not the points without truth."""
         return (torch.isfinite(truth_BCHW) * self.model.input_mask)[:, None]
+
+
+def _repeat(x: Tensor, members: int) -> Tensor:
+    """[B, ...] to [B * members, ...], each entry repeated in place."""
+    return x.repeat_interleave(members, dim=0) if members > 1 else x

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from fuxi_ens.config import Config, Period, TrainConfig
-from fuxi_ens.data.era5 import FrameCache, FrameReader, cache_frames, open_analysis
+from fuxi_ens.data.era5 import FrameReader, cache_frames, open_analysis
 from fuxi_ens.data.samples import require_complete
 from fuxi_ens.data.static import static_fields
 from fuxi_ens.data.statistics import Statistics
@@ -14,7 +14,7 @@ from fuxi_ens.losses.objective import Weights
 from fuxi_ens.model import FuxiEns, build_model
 from fuxi_ens.progress import progress
 
-_INCREMENT_FLOOR = 0.5
+_INCREMENT_FLOOR, _SMALLEST_INCREMENT = 0.5, 1e-6
 
 
 def initial_model(config: Config, statistics: Statistics, device: torch.device) -> FuxiEns:
@@ -37,14 +37,8 @@ def open_frames(config: Config, periods: tuple[Period, ...]) -> FrameReader:
     if not config.data.in_memory:
         return analysis
     wanted = analysis.times[np.any([period.contains(analysis.times) for period in periods], axis=0)]
-    done = 0
     with progress("reading analyses", len(wanted)) as advance:
-        for item in cache_frames(analysis, wanted):
-            if isinstance(item, FrameCache):
-                return item
-            advance(item - done, "")
-            done = item
-    raise AssertionError("cache_frames ends with the cache")
+        return cache_frames(analysis, wanted, advance)
 
 
 def point_weights(model: FuxiEns, train: TrainConfig) -> Weights:
@@ -57,6 +51,6 @@ def _channel_weights(model: FuxiEns, train: TrainConfig) -> Tensor:
     if train.channel_weights == "equal":
         return torch.ones_like(model.mean)
     # Prescribed fields hardly change in 6 h; without a floor they would take all the weight.
-    floor = _INCREMENT_FLOOR * model.increment_std.median()
+    floor = (_INCREMENT_FLOOR * model.increment_std.median()).clamp(min=_SMALLEST_INCREMENT)
     inverse = 1.0 / model.increment_std.clamp(min=floor)
     return inverse / inverse.mean()

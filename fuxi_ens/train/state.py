@@ -3,6 +3,7 @@
 Random numbers and the sampler's order are functions of (seed, iteration), so the position is all there is to restore.
 """
 
+import hashlib
 import io
 import logging
 from dataclasses import dataclass
@@ -27,31 +28,45 @@ class Position:
 
 
 def save_state(folder: Path, position: Position, config_hash: str, tensors: dict[str, Any]) -> Path:
-    """Write one state file and delete all but the newest two."""
+    """Write one state file, its checksum first, and delete all but the newest two."""
     buffer = io.BytesIO()
     torch.save({"stage": position.stage, "iteration": position.iteration, "config": config_hash, **tensors}, buffer)
     path = folder / f"state_{position.stage:02d}_{position.iteration:08d}.pt"
+    write_atomic(_checksum(path), hashlib.sha256(buffer.getvalue()).hexdigest().encode())
     write_atomic(path, buffer.getvalue())
-    for old in sorted(folder.glob("state_*.pt"))[:-_KEEP]:
+    for old in _states(folder)[:-_KEEP]:
         old.unlink()
+        _checksum(old).unlink(missing_ok=True)
     return path
 
 
 def load_state(folder: Path, config_hash: str) -> tuple[Position, dict[str, Any]] | None:
-    """Newest readable state, or None when there is none. A damaged file is skipped with a warning.
+    """Newest whole state, or None when there is none. A damaged file is skipped with a warning.
 
-    Raises UserError when the state belongs to another configuration.
+    Raises UserError when the state belongs to another configuration, or when no file of a started run is whole.
     """
-    for path in sorted(folder.glob("state_*.pt"), reverse=True):
-        try:
-            values = torch.load(path, weights_only=True, map_location="cpu")
-        except (RuntimeError, EOFError, OSError, ValueError) as error:
-            log.warning("%s is damaged (%s); going back to the state before it", path, error)
+    found = _states(folder)
+    for path in reversed(found):
+        content = path.read_bytes()
+        checksum = _checksum(path)
+        if not checksum.exists() or hashlib.sha256(content).hexdigest() != checksum.read_text():
+            log.warning("%s is damaged; going back to the state before it", path)
             continue
+        values = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
         if values.pop("config") != config_hash:
             raise UserError(
                 f"{folder} holds the state of a run with other settings; resume with the same config, "
                 "choose another run.folder, or delete that folder"
             )
         return Position(values.pop("stage"), values.pop("iteration")), values
+    if found:
+        raise UserError(f"every state in {folder} is damaged; delete that folder to start anew")
     return None
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted(folder.glob("state_*.pt"))
+
+
+def _checksum(path: Path) -> Path:
+    return path.with_suffix(".sha256")

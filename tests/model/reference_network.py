@@ -1,4 +1,4 @@
-"""The networks of model.md 2.2 to 2.5 written a second time, in float64 NumPy with loops, from the facts and not the code.
+"""The networks of model.md 2.2 to 2.5 written a second time, in float64 NumPy with loops, from the text alone.
 
 Attention is stated on the sphere: a token sees the tokens of its cell of a shifted lattice that is periodic in
 longitude and is cut, not wrapped, at the poles. There is no roll, no mask and no window reshaping.

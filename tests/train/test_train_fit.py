@@ -52,7 +52,7 @@ def test_a_finished_run_has_a_model_that_loads_without_the_config(finished):
 
 def test_the_model_carries_the_statistics_and_static_fields(finished):
     model = load_checkpoint(RunPaths(finished.run.folder).model).model
-    statistics = load_statistics(RunPaths(finished.run.folder).statistics, finished.model.channels)
+    statistics = load_statistics(RunPaths(finished.run.folder).statistics, finished)
     torch.testing.assert_close(model.mean, torch.tensor(statistics.mean))
     torch.testing.assert_close(model.std, torch.tensor(statistics.std))
     torch.testing.assert_close(model.increment_std, torch.tensor(statistics.increment_std))
@@ -215,9 +215,7 @@ def test_a_loss_that_is_not_finite_names_the_channel_and_leaves_no_model(world, 
     assert not list(RunPaths(tmp_path).training.glob("state_*"))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="defect: a diverged network counts as missing truth; RuntimeError or no error at all"
-)
+@pytest.mark.xfail(strict=True, reason="defect: a diverged network counts as missing truth, so no channel is named")
 @pytest.mark.parametrize("objective", ["l1", "crps_kl"])
 def test_a_training_that_diverges_stops_with_the_channels_named(world, tmp_path, objective):
     stage = {"name": "wild", "objective": objective, "iterations": 6, "learning_rate": 1e25, "members": 2}
@@ -227,7 +225,6 @@ def test_a_training_that_diverges_stops_with_the_channels_named(world, tmp_path,
     assert not RunPaths(tmp_path).model.exists()
 
 
-@pytest.mark.xfail(strict=True, reason="defect: statistics of other training periods are taken without a word")
 def test_statistics_of_other_periods_are_refused(world, tmp_path):
     with pytest.raises(UserError, match="statistics"):
         fit(new_run(world, tmp_path, {"data.train.0.end": "2016-01-04T18:00"}))

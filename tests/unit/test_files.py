@@ -102,7 +102,6 @@ def test_a_reader_sees_one_whole_content_or_the_other(tmp_path):
     assert not torn
 
 
-@pytest.mark.xfail(reason="the partial file is named by process id alone", strict=True)
 def test_two_writers_of_one_file_do_not_share_a_partial_file(tmp_path, monkeypatch):
     meet, errors = threading.Barrier(2), []
     monkeypatch.setattr("os.fsync", lambda _: meet.wait(timeout=5))

@@ -48,16 +48,11 @@ def test_an_error_in_the_body_passes_through():
         raise KeyError
 
 
-@pytest.mark.xfail(reason="what was done before a restart counts as done in no time", strict=True)
 def test_a_resumed_run_does_not_promise_too_much(caplog, monkeypatch):
     now = [0.0]
     monkeypatch.setattr("fuxi_ens.progress.time.monotonic", lambda: now[0])
     with progress("training", 100) as advance:
-        advance(90, "resumed")
+        advance(80, "resumed")
         now[0] = 5.0
-        advance(5, "")
-        now[0] = 9.0
-        advance(4, "")
-        now[0] = 10.0
-        advance(1, "")
+        advance(10, "")
     assert ", 5 s left" in caplog.messages[1]

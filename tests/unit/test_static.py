@@ -73,7 +73,6 @@ def first_time_empty(dataset):
     return xr.concat([dataset * np.nan, dataset], "time").assign_coords(time=[0, 1])
 
 
-@pytest.mark.xfail(reason="missing values, and orography without relief, go into the network as NaN", strict=True)
 @pytest.mark.parametrize("change", [first_time_empty, lambda d: d * np.nan, lambda d: d * 0.0])
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_static_fields_are_finite_or_refused(store, change):
@@ -84,7 +83,6 @@ def test_static_fields_are_finite_or_refused(store, change):
     assert np.isfinite(fields).all()
 
 
-@pytest.mark.xfail(reason="KeyError", strict=True, raises=KeyError)
 def test_a_store_without_latitude_is_refused(store):
     with pytest.raises(StoreError, match="latitude"):
         static_fields(store(lambda d: d.rename(latitude="y")), GRID)

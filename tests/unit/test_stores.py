@@ -16,10 +16,7 @@ def test_a_store_opens_without_reading_or_dask(tmp_path):
     assert open_zarr(str(tmp_path / "a.zarr"), dask=True).chunks != {}
 
 
-UNCONSOLIDATED = pytest.mark.xfail(reason="xarray warns of Zarr v3 without consolidated metadata", strict=True)
-
-
-@pytest.mark.parametrize("zarr_format", [2, pytest.param(3, marks=UNCONSOLIDATED)])
+@pytest.mark.parametrize("zarr_format", [2, 3])
 def test_a_plain_store_opens_without_a_warning(tmp_path, zarr_format):
     make_analysis(tmp_path / "a.zarr", zarr_format=zarr_format)
     open_zarr(str(tmp_path / "a.zarr"))

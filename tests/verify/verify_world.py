@@ -65,8 +65,8 @@ def make_config(folder, **verify):
             "run": {"name": "ours", "folder": str(folder), "threads": 2},
             "data": {
                 "store": f"{folder}/truth.zarr",
-                "train": before,
-                "validation": before,
+                "train": [{"start": "2016-01-01", "end": "2016-12-31"}],
+                "validation": [{"start": "2015-01-01", "end": "2015-12-31"}],
                 "test": [period],
             },
             "model": {
