@@ -32,6 +32,7 @@ SMALL = [
     "model.forecast_layers=1",
     "train.validation_init_times=2",
     *(f"train.stages.{stage}.iterations=3" for stage in range(3)),
+    *(f"train.stages.{stage}.warmup_iterations=1" for stage in range(3)),
     *(f"train.stages.{stage}.batch_size=2" for stage in range(3)),
     "train.stages.2.rollout_steps=2",
     "forecast.init_times.end=1997-01-07",

@@ -37,7 +37,7 @@ def run_forecast(config: Config, chosen: Times | None = None) -> Path:
     analysis = open_analysis(source, model.channels, model.grid, config.data.step_size)
     deciding = (config.data, config.model, config.train, config.forecast)
     attributes = {**provenance(config, *deciding), "weights_hash": checkpoint.weights_hash}
-    store = ForecastStore(paths.forecast, _layout(config, checkpoint), model.channels, attributes)
+    store = ForecastStore(paths.forecast, _layout(config, checkpoint), config.forecast.channels, attributes)
     wanted = _wanted(config, chosen)
     analysis.require(np.concatenate([frame_times(time, config.data.step_size, 0) for time in wanted]))
     with progress("forecasting", len(wanted) * config.forecast.steps) as advance:
@@ -86,11 +86,13 @@ def _forecast_one(
         members_per_batch=config.forecast.members_per_batch,
         step_size=config.data.step_size,
     )
+    # Only what is written waits for its shard.
+    written_channels = [checkpoint.model.config.channels.index(name) for name in config.forecast.channels]
     history = analysis.read(frame_times(init_time, config.data.step_size, 0))
     waiting: list[Frames] = []
     written = 0
     for _, ens_MCHW in rollout(checkpoint.model, history, init_time, settings):
-        waiting.append(ens_MCHW)
+        waiting.append(ens_MCHW[:, written_channels])
         if len(waiting) == config.forecast.leads_per_shard or written + len(waiting) == settings.steps:
             store.write(init_time, written, np.stack(waiting, axis=1))
             written += len(waiting)

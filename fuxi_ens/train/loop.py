@@ -152,9 +152,9 @@ def _iterate(
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), train.clip_norm)
     if not math.isfinite(norm.item()):
         bad = [n for n, p in run.model.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+        where = f"in {len(bad)} tensors, first {bad[0]}" if bad else "in its norm"
         raise UserError(
-            f"the gradient of stage {stage.name!r} is not finite at iteration {i} in {len(bad)} tensors, "
-            f"first {bad[0]}; lower learning_rate"
+            f"the gradient of stage {stage.name!r} is not finite at iteration {i} {where}; lower learning_rate"
         )
     optimizer.step()
     run.ema.update_parameters(run.model)

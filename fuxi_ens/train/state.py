@@ -49,7 +49,7 @@ def load_state(folder: Path, config_hash: str) -> tuple[Position, dict[str, Any]
     for path in reversed(found):
         content = path.read_bytes()
         checksum = _checksum(path)
-        if not checksum.exists() or hashlib.sha256(content).hexdigest() != checksum.read_text():
+        if not checksum.exists() or hashlib.sha256(content).hexdigest().encode() != checksum.read_bytes():
             log.warning("%s is damaged; going back to the state before it", path)
             continue
         values = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")

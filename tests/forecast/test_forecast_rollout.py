@@ -122,7 +122,7 @@ def test_a_member_that_stops_being_finite_is_named(model, history, monkeypatch):
         return out
 
     monkeypatch.setattr(model, "step", breaking)
-    with pytest.raises(UserError, match=r"member 1 .*2018-01-02T12.*not finite in t2m at lead time 18 hours"):
+    with pytest.raises(UserError, match=r"member 1 .*2018-01-02T12:00 .*not finite in t2m at lead time 18 hours"):
         forecast(model, history)
 
 

@@ -1,6 +1,7 @@
 """The ensemble store is a WeatherBench 2 forecast, and says truly what is in it."""
 
 import json
+import shutil
 import warnings
 
 import numpy as np
@@ -10,7 +11,7 @@ import xarray as xr
 import zarr
 
 from fuxi_ens.errors import StoreError
-from fuxi_ens.forecast.store import ForecastStore, Layout
+from fuxi_ens.forecast.store import ForecastStore, Layout, is_complete
 from fuxi_ens.grid import LatLonGrid
 
 IN_MODEL = ("z500", "z850", "t500", "t850", "q850", "t2m", "ssr", "tp")
@@ -150,12 +151,25 @@ def test_an_init_time_is_complete_when_it_is_marked(tmp_path, frames):
     ],
 )
 def test_another_forecast_in_the_same_place_is_refused(path, changes):
-    with pytest.raises(StoreError, match=r"holds another forecast .* delete it with its \.complete folder, or choose"):
+    with pytest.raises(StoreError, match=r"holds another forecast .* delete it, or choose"):
         open_store(path, **changes)
 
 
 def test_an_upgrade_of_libraries_does_not_make_another_forecast(path):
     open_store(path, {**PROVENANCE, "libraries": "newer"})
+
+
+def test_an_init_time_of_a_store_that_is_gone_is_not_complete(path):
+    assert all(is_complete(path, time) for time in INIT_TIMES)
+    shutil.rmtree(path)
+    assert not any(is_complete(path, time) for time in INIT_TIMES)
+    store = open_store(path)
+    assert not any(store.is_complete(time) for time in INIT_TIMES)
+
+
+def test_markers_say_the_init_time_as_users_write_it(path):
+    markers = path.with_name("forecast.zarr.complete")
+    assert sorted(marker.name for marker in markers.iterdir()) == ["2018-01-01T00:00", "2018-01-01T12:00"]
 
 
 def test_a_store_that_is_none_is_refused(tmp_path):

@@ -112,10 +112,10 @@ def test_one_member_has_no_fair_score(estimator):
         ensemble_crps(torch.zeros(1, 3), torch.zeros(3), estimator, member_dim=0)
 
 
-@pytest.mark.xfail(strict=True, reason="defect: an unknown estimator is silently taken for almost_fair")
-def test_unknown_estimators_are_refused():
-    with pytest.raises((ValueError, KeyError)):
-        ensemble_crps(torch.zeros(3, 3), torch.zeros(3), "faire", member_dim=0)
+@pytest.mark.parametrize("members", [1, 3])
+def test_unknown_estimators_are_refused(members):
+    with pytest.raises(ValueError, match=r"unknown estimator 'faire'; use one of .*'fair'"):
+        ensemble_crps(torch.zeros(members, 3), torch.zeros(3), "faire", member_dim=0)
 
 
 members_and_truth = st.integers(2, 8).flatmap(

@@ -6,7 +6,10 @@ import torch
 from model_world import clocks, model_config, physical_frames, random_model
 from reference_network import block, condition_of, head, trunk, weights_of
 
-from fuxi_ens.model.block import no_dropout
+from fuxi_ens.model.block import Block, ScaleShift, no_dropout, seeded_dropout
+from fuxi_ens.model.embed import PatchEmbed, PatchHead
+from fuxi_ens.model.fuxi_ens import ForecastNet
+from fuxi_ens.model.noise import Noise, Stream
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -43,7 +46,7 @@ def test_forecast_network_equals_its_twin(rng, height):
 
 
 def test_prior_and_posterior_equal_their_twins(rng):
-    config = model_config(embedding=8, logvar_bounds=(-2.0, 1.5))
+    config = model_config(embedding=8, initial_logvar=-1.0, logvar_bounds=(-2.0, 1.5))
     model = random_model(config, rng)
     x = torch.randn(2, 2, 9, 8, 16, generator=rng)
     for gaussian, net in ((model.prior, model.dist_p), (model.posterior, model.dist_q)):
@@ -54,6 +57,39 @@ def test_prior_and_posterior_equal_their_twins(rng):
             mean, logvar = (head(token, w, name, 2, 8).reshape(2, 9, 8, 16) for name in ("mean", "logvar"))
             np.testing.assert_allclose(got.mean[b].detach().numpy(), mean, rtol=1e-4, atol=1e-4)
             np.testing.assert_allclose(got.logvar[b].detach().numpy(), logvar.clip(-2.0, 1.5), rtol=1e-4, atol=1e-4)
+
+
+def rounded(x):
+    """Share of the values that bfloat16 can hold; next to none of a float32 computation."""
+    return (x == x.bfloat16().float()).float().mean().item()
+
+
+def test_residual_stream_and_increment_are_float32_under_autocast(rng):
+    config = model_config(output="increment", dropout=0.2)
+    model = random_model(config, rng)
+    seen = {}
+    for name, module in model.named_modules():
+        if isinstance(module, Block | PatchEmbed | PatchHead | ScaleShift | ForecastNet):
+            module.register_forward_hook(lambda module, args, out, name=name: seen.setdefault(name, out))
+    x, s = torch.randn(2, 2, 2, 9, 8, 16, generator=rng)
+    dropout = seeded_dropout(0.2, Noise([Stream([1], torch.device("cpu"))]))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        product = model.decoder[0].layers[0].blocks[0].mlp(torch.randn(3, 16, generator=rng))
+        gaussians = {"P": model.prior(x, clocks(2), dropout), "Q": model.posterior(x, clocks(2), dropout)}
+        predicted = model.predict(x, s, clocks(2))
+    assert product.dtype == torch.bfloat16, "autocast is off: nothing is tested"
+    seen |= {f"{name} {part}": getattr(g, part) for name, g in gaussians.items() for part in ("mean", "logvar")}
+    seen["predicted"] = predicted
+    # P and Q, the networks of the forecast, its increment, and the results: nothing was left out.
+    assert len(seen) == (1 + 4 + 1 + 2) * 2 + (1 + 2 + 1 + 2) + 1 + 5
+    for name, value in seen.items():
+        assert value.dtype == torch.float32, name
+        # A block adds to zero what dropout left out: there the bfloat16 product remains as it is.
+        assert rounded(value) < 0.2, name
+    increment = seen["decoder.0"]
+    torch.testing.assert_close(predicted, x[:, 1] + model.increment_std[:, None, None] * increment, rtol=0, atol=0)
+    exact = model.decoder[0]((x + s) * model.input_mask, model.const, clocks(2))
+    assert (increment - exact).abs().max() < 0.1 * exact.std()
 
 
 def test_output_rolls_with_input_and_static_fields_by_whole_windows(rng):

@@ -28,10 +28,17 @@ def test_without_warm_up_the_first_rate_is_the_peak():
     assert rates == sorted(rates, reverse=True)
 
 
-@given(st.integers(1, 50), st.integers(0, 60), st.integers(0, 200))
-def test_rates_stay_between_zero_and_the_peak(iterations, warmup, iteration):
+@given(st.integers(0, 49), st.integers(1, 50), st.integers(0, 200))
+def test_rates_stay_between_zero_and_the_peak(warmup, decay, iteration):
+    iterations = warmup + decay
     rate = learning_rate(stage(iterations=iterations, warmup_iterations=warmup), iteration)
     assert 0.0 < rate <= 1.0
+
+
+@pytest.mark.parametrize("changes", [{"warmup_iterations": 11}, {"final_learning_rate": 1.1}])
+def test_a_schedule_that_never_falls_is_refused(changes):
+    with pytest.raises(ValueError, match="lower final_learning_rate or warmup_iterations"):
+        stage(**changes)
 
 
 def test_kl_weight_rises_linearly_and_stays():
