@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-slow lint clean
 
 # Installs are redone when the project's metadata or the tested versions change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -21,10 +21,10 @@ demo: $(VENV)/.installed  ## train, forecast and verify on the packaged sample, 
 	$(BIN)/fuxi-ens demo
 
 test: $(VENV)/.installed-dev lint  ## the suite without the slow tests
-	$(BIN)/python -m pytest -q -m 'not slow'
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m 'not slow'
 
-test-all: $(VENV)/.installed-dev lint  ## the whole suite
-	$(BIN)/python -m pytest -q
+test-slow: $(VENV)/.installed-dev  ## the rest: runs that are killed and resumed, the whole demo
+	$(BIN)/python -m pytest -q -m slow
 
 lint: $(VENV)/.installed-dev  ## style, types, architecture
 	$(BIN)/ruff check .
