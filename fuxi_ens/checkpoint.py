@@ -60,6 +60,11 @@ def save_checkpoint(folder: Path, model: FuxiEns, step_size_hours: int, provenan
     write_atomic(folder / DESCRIPTION, description.model_dump_json(indent=1).encode() + b"\n")
 
 
+def is_complete(folder: Path) -> bool:
+    """Whether a model was written here to the end."""
+    return (folder / DESCRIPTION).exists()
+
+
 def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Checkpoint:
     """Build the model from the folder alone. Raises StoreError for an absent, damaged or foreign folder."""
     try:

@@ -1,5 +1,10 @@
 """What every test may use; `makers` is importable from all test folders because this file lies beside it."""
 
+import os
+
+# Before anything imports torch: tests share the machine, and one thread gives the same bits everywhere.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 import pytest
 from hypothesis import settings

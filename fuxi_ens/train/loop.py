@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from fuxi_ens.checkpoint import save_checkpoint
+from fuxi_ens.checkpoint import is_complete, save_checkpoint
 from fuxi_ens.config import Config, Section, StageConfig
 from fuxi_ens.data.era5 import FrameReader
 from fuxi_ens.data.loader import Batch, load_batch, prefetched
@@ -65,14 +65,17 @@ def fit(config: Config, *, resume: bool = True) -> Path:
     require_one_process()
     paths = RunPaths(config.run.folder)
     statistics = load_statistics(paths.statistics, config)
-    device = choose_device(config.run.threads)
-    model = initial_model(config, statistics, device)
-    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.train.ema_decay))
-    frames = open_frames(config, config.data.train + config.data.validation)
     restored = load_state(paths.training, _identity(config))
     if restored and not resume:
         raise UserError(f"{paths.training} holds a started run; resume it, delete it, or choose another run.folder")
     position, tensors = restored if restored else (Position(0, 0), {})
+    if position.stage == len(config.train.stages) and is_complete(paths.model):
+        log.info("training is complete already")
+        return paths.model
+    device = choose_device(config.run.threads)
+    model = initial_model(config, statistics, device)
+    ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.train.ema_decay))
+    frames = open_frames(config, config.data.train + config.data.validation)
     metrics = MetricsLog(paths.metrics, _iterations_before(config, position.stage) + position.iteration)
     run = Run(config, device, model, ema, point_weights(model, config.train), frames, metrics, paths)
     if tensors:

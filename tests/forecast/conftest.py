@@ -3,11 +3,6 @@ import torch
 from tiny_run import make_world
 
 
-@pytest.fixture(autouse=True, scope="package")
-def one_thread():
-    torch.set_num_threads(1)
-
-
 @pytest.fixture
 def rng():
     return torch.Generator().manual_seed(2025)
