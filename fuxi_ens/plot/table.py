@@ -14,7 +14,7 @@ from fuxi_ens.verify.scorecard import COLUMNS
 CRPS: Final = "crps"
 RMSE: Final = "rmse"
 SPREAD: Final = "spread"
-SPREAD_SKILL_RATIO: Final = "ssr"
+SPREAD_SKILL_RATIO: Final = "spread_skill_ratio"
 CRPSS: Final = "crpss_climatology"
 
 

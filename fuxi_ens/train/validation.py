@@ -33,5 +33,5 @@ def validate(model: FuxiEns, batch: Batch, noise: Noise, weights: Weights) -> di
         variance = channel_means(ens_BMCHW.var(1), valid, weights.area_H)
         scores[f"crps_step{k + 1}"] = crps.mean().item()
         scores[f"rmse_step{k + 1}"] = mse.mean().sqrt().item()
-        scores[f"ssr_step{k + 1}"] = ((1 + 1 / _MEMBERS) * variance.mean() / mse.mean()).sqrt().item()
+        scores[f"spread_skill_ratio_step{k + 1}"] = ((1 + 1 / _MEMBERS) * variance.mean() / mse.mean()).sqrt().item()
     return scores

@@ -40,8 +40,8 @@ def scorecard(statistics: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """One row per system, name, region, lead_time and score, with the columns `COLUMNS`.
 
     Scores, in file units unless said otherwise: `crps` (the estimator of the configuration; "standard" for a
-    single member), `rmse` and `bias` and `mae` of the ensemble mean, `spread`, `ssr` (spread over skill with
-    the factor for finite ensembles, 1 is ideal), `crpss_climatology` (1 is perfect) and
+    single member), `rmse` and `bias` and `mae` of the ensemble mean, `spread`, `spread_skill_ratio` (with the
+    factor for finite ensembles, 1 is ideal), `crpss_climatology` (1 is perfect) and
     `crps_relative_to_baseline` (%, negative is better). `estimator` is empty where none applies, `members`
     the smallest number in any pair, `n_init` the number of init times. Scores of two systems exist where both
     have pairs and the same estimator. `statistics` come from `files.read_statistics`. Raises StoreError for
@@ -117,7 +117,7 @@ def _scores(data: xr.Dataset) -> dict[str, xr.DataArray]:
         # Inflated per pair, because a climatology has fewer members near the edges of its periods.
         inflated = data["variance"] * (data["members"] + 1) / data["members"]
         result["spread"] = xr.ufuncs.sqrt(mean["variance"])
-        result["ssr"] = xr.ufuncs.sqrt(_mean(inflated, weight)) / rmse
+        result["spread_skill_ratio"] = xr.ufuncs.sqrt(_mean(inflated, weight)) / rmse
     return result
 
 

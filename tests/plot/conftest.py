@@ -46,7 +46,7 @@ def _rows(system: str, name: str, lead: np.timedelta64) -> list[dict[str, object
     scores = {"crps": crps, "rmse": crps / 0.45}
     if system != "persistence":
         ratio = 1.0 if system == "climatology" else (0.82 + 0.012 * days if system == "fuxi_ens" else 0.93)
-        scores |= {"spread": ratio * crps / 0.45, "ssr": ratio}
+        scores |= {"spread": ratio * crps / 0.45, "spread_skill_ratio": ratio}
         # As in fuxi_ens.verify: skill scores only among systems of one estimator.
         if system != "climatology":
             scores["crpss_climatology"] = 1.0 - crps / SCALES[name][0]

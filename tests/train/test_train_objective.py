@@ -255,7 +255,7 @@ def test_validation_of_a_broken_model_is_never_finite(rng):
     with torch.no_grad():
         model.decoder[0].pred_layer.pl_head.bias.fill_(torch.inf)
     scores = validate(model, batch, noise(), make_module(model).weights)
-    assert scores.keys() == {"crps_step1", "rmse_step1", "ssr_step1"}
+    assert scores.keys() == {"crps_step1", "rmse_step1", "spread_skill_ratio_step1"}
     assert not np.isfinite(list(scores.values())).any()
 
 
@@ -272,7 +272,7 @@ def test_validation_scores_equal_the_definitions(rng):
     mse = by_hand((ens.mean(1) - truth) ** 2, weights).mean()
     variance = by_hand(torch.where(truth.isnan(), torch.nan, ens.var(1)), weights).mean()
     assert got["rmse_step1"] == pytest.approx(mse**0.5, rel=1e-4)
-    assert got["ssr_step1"] == pytest.approx((9 / 8 * variance / mse) ** 0.5, rel=1e-4)
+    assert got["spread_skill_ratio_step1"] == pytest.approx((9 / 8 * variance / mse) ** 0.5, rel=1e-4)
 
 
 @pytest.mark.parametrize("sampled", ["posterior", "prior"])

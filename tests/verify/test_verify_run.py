@@ -46,7 +46,7 @@ def loops(forecast, truth, name, region, lead):
             squared += weight * (members.mean() - y[i, j]) ** 2
             spread += weight * members.var(ddof=1) * (count + 1) / count
             total += weight
-    return {"crps": crps / total, "rmse": np.sqrt(squared / total), "ssr": np.sqrt(spread / squared)}
+    return {"crps": crps / total, "rmse": np.sqrt(squared / total), "spread_skill_ratio": np.sqrt(spread / squared)}
 
 
 def test_scores_are_those_of_independent_loops(world):

@@ -60,7 +60,7 @@ def test_root_comes_after_the_mean_and_weights_pool():
     np.testing.assert_allclose(values(table, score="crps"), mean)
     np.testing.assert_allclose(values(table, score="rmse"), np.sqrt(mean))
     np.testing.assert_allclose(values(table, score="spread"), np.sqrt(mean))
-    np.testing.assert_allclose(values(table, score="ssr"), np.sqrt(4 / 3))
+    np.testing.assert_allclose(values(table, score="spread_skill_ratio"), np.sqrt(4 / 3))
     assert set(table["n_init"]) == {3}
 
 
@@ -112,7 +112,9 @@ def test_estimators_and_single_members():
 def test_varying_members_enter_the_ratio_pair_by_pair():
     data = statistics("climatology")
     data["members"][:2] = 9
-    np.testing.assert_allclose(values(scorecard({"a": data}), score="ssr"), np.sqrt((10 / 9 + 4 / 3) / 2))
+    np.testing.assert_allclose(
+        values(scorecard({"a": data}), score="spread_skill_ratio"), np.sqrt((10 / 9 + 4 / 3) / 2)
+    )
     assert set(scorecard({"a": data})["members"]) == {3}
 
 
@@ -161,7 +163,7 @@ def test_wins_of_unlike_systems_are_refused():
     with pytest.raises(UserError, match="share no"):
         count_wins(table, "a", "nobody")
     with pytest.raises(UserError, match="cannot count"):
-        count_wins(table, "a", "b", score="ssr")
+        count_wins(table, "a", "b", score="spread_skill_ratio")
 
 
 def save(folder, system, day, **attributes):
