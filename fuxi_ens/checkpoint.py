@@ -62,7 +62,7 @@ def save_checkpoint(folder: Path, model: FuxiEns, step_size_hours: int, provenan
 
 def is_complete(folder: Path) -> bool:
     """Whether a model was written here to the end."""
-    return (folder / DESCRIPTION).exists()
+    return all((folder / name).exists() for name in (DESCRIPTION, WEIGHTS))
 
 
 def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Checkpoint:
@@ -73,7 +73,8 @@ def load_checkpoint(folder: Path, device: str | torch.device = "cpu") -> Checkpo
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != description.weights_hash:
             raise StoreError(
-                f"{folder / WEIGHTS} is damaged or belongs to another {DESCRIPTION}; train or copy it again"
+                f"{folder / WEIGHTS} is damaged or is not that of {DESCRIPTION}; delete it and run `fuxi-ens train`, "
+                "which writes it again"
             )
         model = build_model(description.model)
         model.load_state_dict(load_file(folder / WEIGHTS))

@@ -7,7 +7,7 @@ from pathlib import Path
 from fuxi_ens.errors import UserError
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write `content` to `path` completely or not at all; creates the folder. Raises OSError, for a full disk too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Unique among threads, processes, and nodes that share the disk.

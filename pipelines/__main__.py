@@ -1,5 +1,6 @@
 """The `fuxi-ens` command: collects the stage programs, sets up logging, turns user errors into one clear message."""
 
+import errno
 import logging
 import sys
 from typing import Annotated
@@ -68,9 +69,14 @@ def main() -> None:
         app()
     except (UserError, OSError) as error:
         # A Text, so that nothing in a path is taken for markup or an emoji.
-        message = Text.assemble(("error: ", "bold red"), str(error))
+        remedy = "; free space and run the same command again" if _disk_is_full(error) else ""
+        message = Text.assemble(("error: ", "bold red"), f"{error}{remedy}")
         Console(stderr=True, soft_wrap=True).print(message)
         sys.exit(1)
+
+
+def _disk_is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 if __name__ == "__main__":

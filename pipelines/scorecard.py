@@ -33,6 +33,7 @@ def scorecard(
     from fuxi_ens.plot.publish import publish
     from fuxi_ens.verify.files import read_statistics
     from fuxi_ens.verify.scorecard import scorecard as score_table
+    from fuxi_ens.verify.wins import count_wins
 
     if overrides and not config:
         raise typer.BadParameter("--set changes settings of a config; give --config too")
@@ -45,4 +46,8 @@ def scorecard(
     table = score_table(statistics)
     evidence = collect_evidence(settings, table, statistics) if settings else collect_scores_only(table, statistics)
     report = publish(evidence, table, out or (paths.report if paths else Path("report")))
+    systems = evidence.scores.systems
+    if systems.baseline:
+        won = count_wins(table, systems.forecast, systems.baseline, own_analysis=True)
+        log.info("CRPS against %s: %s", systems.baseline, won)
     log.info("report: %s", report)

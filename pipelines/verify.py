@@ -21,6 +21,6 @@ def verify(config: ConfigArgument, overrides: SetOption = None) -> None:
 
     settings = load_config(config, overrides or [])
     paths = RunPaths(settings.run.folder)
-    deciding = (settings.data, settings.model, settings.train, settings.forecast, settings.verify)
-    files = run_verify(settings, paths.scores, str(paths.forecast), provenance(settings, *deciding))
+    attributes = provenance(settings, settings.data, settings.forecast, settings.verify)
+    files = run_verify(settings, paths.scores, str(paths.forecast), attributes)
     log.info("%d statistics files in %s", len(files), paths.scores)

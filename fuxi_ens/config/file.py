@@ -30,7 +30,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         values = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
     except OSError as error:
         raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds {type(values).__name__}, expected a mapping of sections")
@@ -48,7 +48,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         node = node.setdefault(part, {}) if isinstance(node, dict) else _item(node, part, override)
     try:
         value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"override {override!r}: {text!r} is not valid YAML ({error}); quote it") from error
     if isinstance(node, dict):
         node[last] = value

@@ -35,8 +35,12 @@ def run_forecast(config: Config, chosen: Times | None = None) -> Path:
     source = config.forecast.store or config.data.store
     model = checkpoint.model.config
     analysis = open_analysis(source, model.channels, model.grid, config.data.step_size)
-    deciding = (config.data, config.model, config.train, config.forecast)
-    attributes = {**provenance(config, *deciding), "weights_hash": checkpoint.weights_hash}
+    attributes = {
+        **provenance(config, config.forecast),
+        "analysis_store": source,
+        "weights_hash": checkpoint.weights_hash,
+        "training_hash": checkpoint.provenance.get("config_hash", ""),
+    }
     store = ForecastStore(paths.forecast, _layout(config, checkpoint), config.forecast.channels, attributes)
     wanted = _wanted(config, chosen)
     analysis.require(np.concatenate([frame_times(time, config.data.step_size, 0) for time in wanted]))

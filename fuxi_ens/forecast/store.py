@@ -26,7 +26,7 @@ from fuxi_ens.times import Leads, Times, label
 _DIMS = ("time", "number", "prediction_timedelta", "latitude", "longitude")
 _LEVEL_DIMS = (*_DIMS[:3], "level", *_DIMS[3:])
 _MARKERS = "complete"
-_IDENTITY = ("config_hash", "weights_hash")
+_IDENTITY = ("config_hash", "weights_hash", "analysis_store")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class ForecastStore:
                     np.array_equal(found["time"].values.astype("datetime64[ns]"), self._layout.init_times)
                     and found.sizes["number"] == self._layout.members
                     and found.sizes["prediction_timedelta"] == len(self._layout.lead_times)
-                    and all(found.attrs.get(key) == attributes[key] for key in _IDENTITY)
+                    and all(found.attrs.get(key) == attributes.get(key) for key in _IDENTITY)
                 )
         except (KeyError, ValueError, OSError) as error:
             raise StoreError(f"{self._path} is not a forecast store ({error}); move it away") from error

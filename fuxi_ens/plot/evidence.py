@@ -43,7 +43,10 @@ def collect_scores_only(table: pd.DataFrame, statistics: Mapping[str, xr.Dataset
 
 
 def collect_evidence(config: Config, table: pd.DataFrame, statistics: Mapping[str, xr.Dataset]) -> Evidence:
-    """Everything for the report of `config`; maps and plume, if it asks for them, are of the last init time."""
+    """Everything for the report of `config`.
+
+    Maps and plume, if the config asks for them, are of the last init time whose map has a truth.
+    """
     evidence = collect_scores_only(table, statistics)
     report = config.report
     if report is None:
@@ -54,8 +57,14 @@ def collect_evidence(config: Config, table: pd.DataFrame, statistics: Mapping[st
         open_analysis(config.verify.truth or config.data.store),
         open_forecast(config.verify.baseline),
     )
-    init_time = ours["init_time"].to_numpy()[-1]
     map_lead = hours(report.map_lead_hours)
+    scored = ours["init_time"].to_numpy()
+    asked = len(config.forecast.init_times.times)
+    few = (f"Only {len(scored)} of the {asked} init times of the config were scored.",) if len(scored) < asked else ()
+    drawable = scored[np.isin(scored + map_lead, stores.truth.valid_times)]
+    if not drawable.size:
+        return replace(evidence, title=report.title, caveats=(*few, *report.caveats, *evidence.caveats))
+    init_time = drawable[-1]
     place = Place(**report.place.model_dump())
     leads = stores.forecast.lead_times
     return replace(
@@ -65,13 +74,14 @@ def collect_evidence(config: Config, table: pd.DataFrame, statistics: Mapping[st
         map_lead_time=map_lead,
         plumes=[read_place(stores, name, init_time, leads, place) for name in report.plume_channels],
         place=place,
-        caveats=(*report.caveats, *evidence.caveats),
+        caveats=(*few, *report.caveats, *evidence.caveats),
     )
 
 
 def _period(init_times: Times) -> str:
     first, last = (pd.Timestamp(t).strftime("%Y-%m-%d %H UTC") for t in (init_times[0], init_times[-1]))
-    return f"{first} to {last}"
+    steps = np.unique(np.diff(init_times)) / np.timedelta64(1, "h")
+    return f"{first} to {last}" + (f", every {steps[0]:g} h" if steps.size == 1 else "")
 
 
 def _caveats(ours: xr.Dataset) -> tuple[str, ...]:

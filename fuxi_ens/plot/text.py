@@ -8,17 +8,17 @@ SCORECARD: Final = (
     "Columns are lead times that both systems have."
 )
 CRPS: Final = (
-    "The mean distance between the forecast distribution and what happened, in the units of the "
-    "quantity. Lower is better. For a single forecast such as persistence it is the absolute error."
+    "The integrated squared difference between the distribution functions of forecast and observation, in the units "
+    "of the quantity. Lower is better. For a single forecast such as persistence it is the absolute error."
 )
 SKILL: Final = (
     "The part of climatology's CRPS that the forecast removes. One is a perfect forecast; at zero the "
     "forecast knows no more than the time of year."
 )
 SPREAD: Final = (
-    "In a reliable ensemble the spread grows like the error of the ensemble mean: solid and dashed "
-    "curves lie on each other. Their ratio below, corrected for the number of members, is then one; "
-    "smaller means too sure of itself."
+    "In a reliable ensemble the spread grows like the error of the ensemble mean; with M members the dashed curve "
+    "lies below the solid one by the factor sqrt(M / (M + 1)) only. Their ratio below, corrected by that factor, is "
+    "then one; smaller means too sure of itself."
 )
 MAPS: Final = "One example, not a score. A useful spread is large where the error of the ensemble mean turns out large."
 PLUME: Final = (

@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -69,25 +70,38 @@ def fit(config: Config, *, resume: bool = True) -> Path:
     if restored and not resume:
         raise UserError(f"{paths.training} holds a started run; resume it, delete it, or choose another run.folder")
     position, tensors = restored if restored else (Position(0, 0), {})
-    if position.stage == len(config.train.stages) and is_complete(paths.model):
+    finished = position.stage == len(config.train.stages)
+    if finished and is_complete(paths.model):
         log.info("training is complete already")
         return paths.model
     device = choose_device(config.run.threads)
     model = initial_model(config, statistics, device)
     ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(config.train.ema_decay))
-    frames = open_frames(config, config.data.train + config.data.validation)
-    metrics = MetricsLog(paths.metrics, _iterations_before(config, position.stage) + position.iteration)
-    run = Run(config, device, model, ema, point_weights(model, config.train), frames, metrics, paths)
     if tensors:
-        log.info("resuming stage %d at iteration %d", position.stage, position.iteration)
         model.load_state_dict(tensors["model"])
         ema.load_state_dict(tensors["ema"])
+    if not finished:
+        _run_stages(config, model, ema, position, tensors.get("optimizer"))
+    averaged = ema.module
+    assert isinstance(averaged, FuxiEns)
+    save_checkpoint(paths.model, averaged, config.data.step_size_hours, provenance(config, *_deciding(config)))
+    return paths.model
+
+
+def _run_stages(
+    config: Config, model: FuxiEns, ema: AveragedModel, position: Position, optimizer: dict[str, object] | None
+) -> None:
+    """All stages from `position` on; `optimizer` is the state of the stage the position is in."""
+    paths = RunPaths(config.run.folder)
+    frames = open_frames(config, config.data.train + config.data.validation)
+    metrics = MetricsLog(paths.metrics, _iterations_before(config, position.stage) + position.iteration)
+    run = Run(config, model.mean.device, model, ema, point_weights(model, config.train), frames, metrics, paths)
+    if optimizer:
+        log.info("resuming stage %s at iteration %d", config.train.stages[position.stage].name, position.iteration)
     for number in range(position.stage, len(config.train.stages)):
         # A state saved at the end of a stage holds that stage's optimizer; the next stage starts its own.
-        _run_stage(run, number, position.iteration, tensors["optimizer"] if position.iteration else None)
+        _run_stage(run, number, position.iteration, optimizer if position.iteration else None)
         position = Position(number + 1, 0)
-    save_checkpoint(paths.model, run.averaged(), config.data.step_size_hours, provenance(config, *_deciding(config)))
-    return paths.model
 
 
 def _deciding(config: Config) -> tuple[Section, ...]:
@@ -150,7 +164,8 @@ def _iterate(
     with torch.autocast(run.device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
         terms: ObjectiveTerms = module(batch, noise, kl_weight(stage, i))
     _refuse_non_finite(run, terms, stage, i)
-    optimizer.zero_grad(set_to_none=True)
+    # All networks, also those that this stage leaves alone: the clip counts every gradient.
+    run.model.zero_grad(set_to_none=True)
     terms.total.backward()
     norm = torch.nn.utils.clip_grad_norm_(run.model.parameters(), train.clip_norm)
     if not math.isfinite(norm.item()):
@@ -198,8 +213,8 @@ def _validation_scores(run: Run, stage: StageConfig) -> dict[str, float]:
     """Scores of the averaged weights on a fixed, evenly spaced set of validation init times."""
     data = run.config.data
     legal = legal_init_times(run.frames.times, data.validation, data.step_size, stage.rollout_steps)
-    spacing = max(len(legal) // run.config.train.validation_init_times, 1)
-    chosen = legal[::spacing][: run.config.train.validation_init_times]
-    batch = load_batch(run.frames, chosen, data.step_size, stage.rollout_steps).to(run.device)
+    count = min(run.config.train.validation_init_times, len(legal))
+    chosen = legal[np.linspace(0, len(legal) - 1, count).astype(int)]
+    batches = (load_batch(run.frames, chosen[i : i + 1], data.step_size, stage.rollout_steps) for i in range(count))
     noise = Noise([Stream([run.config.run.seed, _VALIDATION_STREAM], run.device)])
-    return validate(run.averaged(), batch, noise, run.weights)
+    return validate(run.averaged(), (batch.to(run.device) for batch in batches), noise, run.weights)

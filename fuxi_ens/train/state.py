@@ -32,12 +32,18 @@ def save_state(folder: Path, position: Position, config_hash: str, tensors: dict
     buffer = io.BytesIO()
     torch.save({"stage": position.stage, "iteration": position.iteration, "config": config_hash, **tensors}, buffer)
     path = folder / f"state_{position.stage:02d}_{position.iteration:08d}.pt"
-    write_atomic(_checksum(path), hashlib.sha256(buffer.getvalue()).hexdigest().encode())
-    write_atomic(path, buffer.getvalue())
-    for old in _states(folder)[:-_KEEP]:
-        old.unlink()
-        _checksum(old).unlink(missing_ok=True)
+    write_atomic(_checksum(path), hashlib.sha256(buffer.getbuffer()).hexdigest().encode())
+    write_atomic(path, buffer.getbuffer())
+    _tidy(folder)
     return path
+
+
+def _tidy(folder: Path) -> None:
+    """Delete all but the newest states, and what a killed run left behind."""
+    kept = _states(folder)[-_KEEP:]
+    for file in (*folder.glob("state_*"), *folder.glob(".state_*.partial")):
+        if file not in kept and file.with_suffix(".pt") not in kept:
+            file.unlink()
 
 
 def load_state(folder: Path, config_hash: str) -> tuple[Position, dict[str, Any]] | None:

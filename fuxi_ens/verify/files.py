@@ -5,7 +5,7 @@ exactly and needs one inode.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ _ENCODING: Final = {
     "lead_time": {"units": "seconds", "dtype": "int32"},
     "init_time": {"units": "seconds since 1970-01-01", "dtype": "float64"},
 }
-_IDENTITY: Final = ("config_hash", "role", "store", "truth", "estimator", "grid", "weights")
+_IDENTITY: Final = ("config_hash", "forecast_hash", "role", "truth", "estimator", "grid", "weights")
 """Attributes in which all files of a system agree."""
 
 
@@ -43,16 +43,17 @@ def read_file(path: Path) -> xr.Dataset:
         raise StoreError(f"{path} is no statistics file ({error}); delete it and run verify again") from error
 
 
-def is_complete(path: Path, config_hash: str) -> bool:
-    """Whether `path` is there. Raises StoreError if it was made with another configuration."""
+def is_complete(path: Path, identity: Mapping[str, str]) -> bool:
+    """Whether `path` is there. Raises StoreError if it was made with other settings or of another forecast."""
     if not path.exists():
         return False
-    found = read_file(path).attrs.get("config_hash", "none")
-    if found != config_hash:
-        raise StoreError(
-            f"{path} was made with configuration {found}, this one is {config_hash}: scores of two "
-            f"configurations must not mix; delete {path.parent.parent} or verify into another folder"
-        )
+    found = read_file(path).attrs
+    for key, expected in identity.items():
+        if found.get(key, "none") != expected:
+            raise StoreError(
+                f"{path} has {key} {found.get(key, 'none')}, expected {expected}: scores of two configurations or "
+                f"forecasts must not mix; delete {path.parent.parent} or verify into another folder"
+            )
     return True
 
 
@@ -76,7 +77,7 @@ def read_statistics(folders: Iterable[Path]) -> dict[str, xr.Dataset]:
 
 def _joined(system: str, parts: list[xr.Dataset]) -> xr.Dataset:
     for attribute in _IDENTITY:
-        found = {part.attrs[attribute] for part in parts}
+        found = {part.attrs.get(attribute, "none") for part in parts}
         if len(found) > 1:
             raise StoreError(f"statistics of {system} differ in {attribute}: {sorted(found)}; give one run's folder")
     result = xr.concat(parts, "init_time", data_vars="all", coords="minimal", compat="override", join="outer")

@@ -32,7 +32,7 @@ class Store:
 
     @property
     def grid(self) -> str:
-        """Height, width and first latitude; equal for stores whose fields can be compared point by point."""
+        """Height, width, first latitude and longitude; equal for stores whose fields can be compared point by point."""
         height, width = (self.dataset.sizes[dim] for dim in _HORIZONTAL)
         north, west = (float(self.dataset[dim][0]) for dim in _HORIZONTAL)
         return f"{height}x{width} from {north:.6g}N {west:.6g}E"

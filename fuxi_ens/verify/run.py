@@ -10,6 +10,7 @@ from dask.delayed import delayed
 from fuxi_ens.config import Config
 from fuxi_ens.errors import ConfigError, StoreError
 from fuxi_ens.progress import progress
+from fuxi_ens.provenance import config_hash
 from fuxi_ens.verify.climatology import Climatology
 from fuxi_ens.verify.files import is_complete, statistics_path, write_statistics
 from fuxi_ens.verify.open import open_analysis, open_forecast
@@ -42,13 +43,24 @@ def verify(
         for init_time in sample.init_times
         if scorer.system.offered(sample.leads_of(init_time)).size
     ]
-    config_hash = str(provenance["config_hash"])
-    todo = [job for job in jobs if not is_complete(job[2], config_hash)]
+    forecast_hash = _forecast_hash(config, forecast_store)
+
+    def identity(system: System) -> dict[str, str]:
+        # The references do not change when the forecast is made anew.
+        of_forecast = forecast_hash if system.role == "forecast" else ""
+        return {"config_hash": str(provenance["config_hash"]), "forecast_hash": of_forecast}
+
+    todo = [job for job in jobs if not is_complete(job[2], identity(job[0].system))]
     logger.info("%d of %d statistics files to make", len(todo), len(jobs))
 
     def score(scorer: Scorer, init_time: np.datetime64, path: Path) -> None:
         statistics = scorer.statistics(init_time, sample.leads_of(init_time))
-        attributes = {**provenance, **describe(scorer.system), "estimator": config.verify.estimator}
+        attributes = {
+            **provenance,
+            **describe(scorer.system),
+            **identity(scorer.system),
+            "estimator": config.verify.estimator,
+        }
         write_statistics(path, statistics.assign_attrs(attributes))
         advance(1, f"{scorer.system.name} {path.stem}")
 
@@ -56,6 +68,24 @@ def verify(
         tasks = [delayed(score, traverse=False)(*job) for job in todo]
         delayed(list)(tasks).compute(scheduler="threads", num_workers=config.run.threads or None)
     return [path for _, _, path in jobs]
+
+
+def _forecast_hash(config: Config, forecast_store: str) -> str:
+    """What tells forecasts apart: the hashes of settings and weights that our forecasts carry.
+
+    Raises StoreError when a forecast of ours was made with other settings than the config has. Stores of other origin
+    carry no hashes and are told apart by nothing.
+    """
+    attributes = open_forecast(forecast_store).dataset.attrs
+    if "config_hash" not in attributes:
+        return "none"
+    expected = config_hash(config, config.forecast)
+    if attributes["config_hash"] != expected:
+        raise StoreError(
+            f"{forecast_store} was made with forecast settings {attributes['config_hash']}, the config has {expected}; "
+            "run `fuxi-ens forecast` with this config in another run.folder, or verify with the config it was made with"
+        )
+    return f"{expected}-{attributes.get('weights_hash', '')[:12]}"
 
 
 def describe(system: System) -> dict[str, str]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fuxi_ens.errors import StoreError
 from fuxi_ens.grid import REGIONS, Float, area_weights
-from fuxi_ens.times import Leads
+from fuxi_ens.times import Leads, label
 from fuxi_ens.verify import scores
 from fuxi_ens.verify.systems import System
 
@@ -108,10 +108,11 @@ class Scorer:
         complete = finite.all(("latitude", "longitude"))
         if not complete.all():
             lead_time = forecast["lead_time"].to_numpy()[~complete.to_numpy()][0]
+            marker = f"{self.system.source}.complete/{label(init_time)}"
             raise StoreError(
                 f"{self.system.name} ({self.system.source}) has NaN or infinite members for {forecast.name}, "
-                f"init_time {init_time}, lead_time {lead_time / np.timedelta64(1, 'h'):g} h: it was never "
-                "written or has blown up; finish or remove that init_time and rerun"
+                f"init_time {label(init_time)}, lead_time {lead_time / np.timedelta64(1, 'h'):g} h: it was never "
+                f"written, was lost, or has blown up; delete {marker} if it is there, and run `fuxi-ens forecast` again"
             )
 
 

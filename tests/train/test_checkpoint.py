@@ -146,7 +146,7 @@ def test_a_missing_or_foreign_tensor_is_refused(folder):
 def test_weights_of_another_training_are_refused(folder, tmp_path):
     save_checkpoint(tmp_path / "other", randomize(build_model(CONFIG), seed=1), 6, {"seed": 7, "run_name": "tiny"})
     shutil.copy(tmp_path / "other" / WEIGHTS, folder / WEIGHTS)
-    with pytest.raises(StoreError, match=r"damaged or belongs to another model\.json"):
+    with pytest.raises(StoreError, match=r"damaged or is not that of model\.json"):
         load_checkpoint(folder)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_run import digest, new_run, start, write_settings
 
-from fuxi_ens.checkpoint import load_checkpoint
+from fuxi_ens.checkpoint import WEIGHTS, load_checkpoint
 from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import UserError
 from fuxi_ens.losses.objective import ObjectiveTerms
@@ -144,6 +144,27 @@ def test_a_finished_run_started_again_changes_nothing(world, tmp_path, monkeypat
     interrupt(monkeypatch, 0)
     fit(config)
     assert outcome(config) == before
+
+
+def test_a_lost_model_is_written_again_from_the_newest_state(world, finished, tmp_path, monkeypatch):
+    config = new_run(world, tmp_path, {"train.checkpoint_every": 1})
+    fit(config)
+    (RunPaths(tmp_path).model / WEIGHTS).unlink()
+    monkeypatch.setattr("fuxi_ens.train.loop.open_frames", None)
+    fit(config)
+    assert outcome(config) == outcome(finished)
+
+
+def test_what_a_killed_run_left_behind_is_tidied_up(world, tmp_path):
+    paths = RunPaths(tmp_path)
+    paths.training.mkdir(parents=True)
+    (paths.training / ".state_00_00000001.pt.0f.partial").write_bytes(b"half")
+    (paths.training / "state_09_00000001.sha256").write_bytes(b"of nothing")
+    fit(new_run(world, tmp_path))
+    kept = sorted(path.name for path in paths.training.iterdir())
+    assert [name for name in kept if name.endswith((".partial", ".sha256"))] == [
+        name.replace(".pt", ".sha256") for name in kept if name.endswith(".pt")
+    ]
 
 
 def test_the_run_folder_may_move_and_the_forecast_may_change(world, finished, tmp_path, monkeypatch):

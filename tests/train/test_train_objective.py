@@ -254,7 +254,7 @@ def test_validation_of_a_broken_model_is_never_finite(rng):
     model, batch = make_model(rng), make_batch(rng, 1)
     with torch.no_grad():
         model.decoder[0].pred_layer.pl_head.bias.fill_(torch.inf)
-    scores = validate(model, batch, noise(), make_module(model).weights)
+    scores = validate(model, [batch], noise(), make_module(model).weights)
     assert scores.keys() == {"crps_step1", "rmse_step1", "spread_skill_ratio_step1"}
     assert not np.isfinite(list(scores.values())).any()
 
@@ -262,7 +262,7 @@ def test_validation_of_a_broken_model_is_never_finite(rng):
 def test_validation_scores_equal_the_definitions(rng):
     model, batch = make_model(rng), make_batch(rng, 1)
     weights = make_module(model).weights
-    got = validate(model, batch, noise(), weights)
+    got = validate(model, [batch], noise(), weights)
     frames = batch.frames_BTCHW.repeat_interleave(8, 0)
     clock = batch.clock_BK3[:, 0].repeat_interleave(8, 0)
     with torch.no_grad():

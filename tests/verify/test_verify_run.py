@@ -10,6 +10,7 @@ from verify_world import INIT_TIMES, PROVENANCE, make_forecast, write
 
 from fuxi_ens.errors import ConfigError, StoreError
 from fuxi_ens.grid import REGIONS
+from fuxi_ens.provenance import config_hash
 from fuxi_ens.verify.files import read_statistics
 from fuxi_ens.verify.run import open_systems, verify
 from fuxi_ens.verify.scorecard import scorecard
@@ -167,10 +168,38 @@ def test_restart_makes_only_what_is_missing(world):
 
 def test_other_configuration_is_refused(world):
     paths = run(world)
-    with pytest.raises(StoreError, match=r"configuration abc123abc123.*delete"):
+    with pytest.raises(StoreError, match=r"config_hash abc123abc123, expected other.*delete"):
         verify(world.config(), world.folder / "scores", world.forecast_store, {"config_hash": "other"})
     paths[0].write_bytes(b"no netcdf")
     with pytest.raises(StoreError, match="delete it"):
+        run(world)
+
+
+def of_ours(world, config, **hashes):
+    """The forecast as our own, with the hashes it would carry."""
+    made_with = {"config_hash": config_hash(config, config.forecast), "weights_hash": "w1", **hashes}
+    write(world.forecast.assign_attrs(made_with), world.folder / "forecast.zarr")
+
+
+def test_scores_of_other_weights_are_refused_and_references_kept(world):
+    config = world.config()
+    of_ours(world, config)
+    paths = run(world)
+    of_ours(world, config, weights_hash="w2")
+    with pytest.raises(StoreError, match=r"scores/ours/.* has forecast_hash .*-w1, expected .*-w2"):
+        run(world)
+    for path in paths:
+        if path.parent.name == "ours":
+            path.unlink()
+    reference = next(path for path in paths if path.parent.name == "climatology")
+    before = reference.stat().st_mtime_ns
+    assert run(world) == paths
+    assert reference.stat().st_mtime_ns == before
+
+
+def test_a_forecast_of_other_settings_is_refused(world):
+    of_ours(world, world.config(), config_hash="0123456789ab")
+    with pytest.raises(StoreError, match="was made with forecast settings 0123456789ab"):
         run(world)
 
 
