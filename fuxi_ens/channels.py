@@ -36,6 +36,12 @@ class Variable:
     """Whether points without a value are legal: sea-surface temperature over land."""
     transform: Transform = "none"
     """Applied to model units before standardization; `log1p` for precipitation (model.md 1.4)."""
+    aliases: tuple[str, ...] = ()
+    """Names under which other archives store it: ECMWF short names, those of CDS NetCDF files and of cfgrib."""
+    limits: tuple[float, float] = (-float("inf"), float("inf"))
+    """No point of the atmosphere lies outside, model units; wide enough for records, narrow enough for wrong units."""
+    mean_limits: tuple[float, float] = (-float("inf"), float("inf"))
+    """The area mean of any global field lies inside, model units; catches mm for m, or one hour for a 6 h sum."""
 
     @property
     def file_name(self) -> str:
@@ -56,28 +62,63 @@ class Channel:
 _J_TO_WH: Final = 1.0 / 3600.0
 
 UPPER_AIR: Final = (
-    Variable("z", "geopotential", "m**2 s**-2", "m**2 s**-2", 1.0),
-    Variable("t", "temperature", "K", "K", 1.0),
-    Variable("u", "u_component_of_wind", "m s**-1", "m s**-1", 1.0),
-    Variable("v", "v_component_of_wind", "m s**-1", "m s**-1", 1.0),
-    Variable("q", "specific_humidity", "kg kg**-1", "g kg**-1", 1e3),
-)
+    Variable(
+        "z", "geopotential", "m**2 s**-2", "m**2 s**-2", 1.0, aliases=("z", "gh"), limits=(-1e4, 2.3e5)
+    ),  # The mean depends on the level: see `data.plausible`.
+    Variable("t", "temperature", "K", "K", 1.0, aliases=("t",), limits=(160, 340), mean_limits=(190, 300)),
+    Variable("u", "u_component_of_wind", "m s**-1", "m s**-1", 1.0, aliases=("u",), limits=(-160, 180)),
+    Variable("v", "v_component_of_wind", "m s**-1", "m s**-1", 1.0, aliases=("v",), limits=(-160, 160)),
+    Variable(
+        "q", "specific_humidity", "kg kg**-1", "g kg**-1", 1e3,
+        aliases=("q",), limits=(-2, 45), mean_limits=(-0.01, 16),
+    ),
+)  # fmt: skip
 
 SURFACE: Final = (
-    Variable("t2m", "2m_temperature", "K", "K", 1.0),
-    Variable("d2m", "2m_dewpoint_temperature", "K", "K", 1.0),
-    Variable("sst", "sea_surface_temperature", "K", "K", 1.0, may_be_missing=True),
-    Variable("u10m", "10m_u_component_of_wind", "m s**-1", "m s**-1", 1.0),
-    Variable("v10m", "10m_v_component_of_wind", "m s**-1", "m s**-1", 1.0),
-    Variable("u100m", "100m_u_component_of_wind", "m s**-1", "m s**-1", 1.0),
-    Variable("v100m", "100m_v_component_of_wind", "m s**-1", "m s**-1", 1.0),
-    Variable("msl", "mean_sea_level_pressure", "Pa", "Pa", 1.0),
-    Variable("ssr", "surface_net_solar_radiation", "J m**-2", "W h m**-2", _J_TO_WH, True, False),
-    Variable("ssrd", "surface_solar_radiation_downwards", "J m**-2", "W h m**-2", _J_TO_WH, True, False),
-    Variable("fdir", "total_sky_direct_solar_radiation_at_surface", "J m**-2", "W h m**-2", _J_TO_WH, True, False),
-    Variable("ttr", "top_net_thermal_radiation", "J m**-2", "W h m**-2", _J_TO_WH, True, False),
-    Variable("tp", "total_precipitation", "m", "mm", 1e3, True, False, transform="log1p"),
-)
+    Variable(
+        "t2m", "2m_temperature", "K", "K", 1.0, aliases=("t2m", "2t"), limits=(170, 340), mean_limits=(270, 300)
+    ),
+    Variable(
+        "d2m", "2m_dewpoint_temperature", "K", "K", 1.0,
+        aliases=("d2m", "2d"), limits=(150, 320), mean_limits=(262, 295),
+    ),
+    Variable(
+        "sst", "sea_surface_temperature", "K", "K", 1.0, may_be_missing=True,
+        aliases=("sst",), limits=(265, 315), mean_limits=(280, 302),
+    ),
+    Variable("u10m", "10m_u_component_of_wind", "m s**-1", "m s**-1", 1.0, aliases=("u10", "10u"), limits=(-90, 90)),
+    Variable("v10m", "10m_v_component_of_wind", "m s**-1", "m s**-1", 1.0, aliases=("v10", "10v"), limits=(-90, 90)),
+    Variable(
+        "u100m", "100m_u_component_of_wind", "m s**-1", "m s**-1", 1.0, aliases=("u100", "100u"), limits=(-110, 110)
+    ),
+    Variable(
+        "v100m", "100m_v_component_of_wind", "m s**-1", "m s**-1", 1.0, aliases=("v100", "100v"), limits=(-110, 110)
+    ),
+    Variable(
+        "msl", "mean_sea_level_pressure", "Pa", "Pa", 1.0,
+        aliases=("msl", "prmsl"), limits=(8.5e4, 1.1e5), mean_limits=(9.9e4, 1.03e5),
+    ),
+    Variable(
+        "ssr", "surface_net_solar_radiation", "J m**-2", "W h m**-2", _J_TO_WH, True, False,
+        aliases=("ssr",), limits=(-10, 7e3), mean_limits=(500, 1600),
+    ),
+    Variable(
+        "ssrd", "surface_solar_radiation_downwards", "J m**-2", "W h m**-2", _J_TO_WH, True, False,
+        aliases=("ssrd",), limits=(-10, 8e3), mean_limits=(600, 1900),
+    ),
+    Variable(
+        "fdir", "total_sky_direct_solar_radiation_at_surface", "J m**-2", "W h m**-2", _J_TO_WH, True, False,
+        aliases=("fdir",), limits=(-10, 7e3), mean_limits=(250, 1300),
+    ),
+    Variable(
+        "ttr", "top_net_thermal_radiation", "J m**-2", "W h m**-2", _J_TO_WH, True, False,
+        aliases=("ttr",), limits=(-3e3, 0), mean_limits=(-1700, -1150),
+    ),
+    Variable(
+        "tp", "total_precipitation", "m", "mm", 1e3, True, False, transform="log1p",
+        aliases=("tp",), limits=(-0.1, 1.5e3), mean_limits=(0.3, 1.5),
+    ),
+)  # fmt: skip
 
 STATIC_OROGRAPHY: Final = "geopotential_at_surface"
 STATIC_LAND_SEA_MASK: Final = "land_sea_mask"
@@ -92,6 +133,9 @@ DERIVED_SPEED: Final = MappingProxyType({"ws10m": ("u10m", "v10m"), "ws100m": ("
 
 HEADLINE: Final = ("z500", "t850", "msl", "t2m", "ws10m", "tp")
 """The six variables of the headline scorecard (model.md 5.2: 6 variables x 60 lead times = 360)."""
+
+VARIABLES: Final = MappingProxyType({variable.short: variable for variable in (*UPPER_AIR, *SURFACE)})
+"""All variables by the short name that begins their channels' names."""
 
 _UPPER_BY_SHORT: Final = MappingProxyType({variable.short: variable for variable in UPPER_AIR})
 _SURFACE_BY_SHORT: Final = MappingProxyType({variable.short: variable for variable in SURFACE})

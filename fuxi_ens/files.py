@@ -2,19 +2,29 @@
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from fuxi_ens.errors import UserError
 
 
 def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write `content` to `path` completely or not at all; creates the folder. Raises OSError, for a full disk too."""
+    with open_atomic(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def open_atomic(path: Path) -> Iterator[BinaryIO]:
+    """A file that becomes `path` when the block ends, and vanishes when it raises; creates the folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Unique among threads, processes, and nodes that share the disk.
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with partial.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -16,6 +16,21 @@ class RunPaths:
         return self.folder / "statistics.json"
 
     @property
+    def statistics_sums(self) -> Path:
+        """Sums of the blocks that an unfinished pass has behind it."""
+        return self.folder / "statistics.partial"
+
+    @property
+    def climatology(self) -> Path:
+        """Mean, spread and quantiles by day of the year and hour."""
+        return self.folder / "climatology.zarr"
+
+    @property
+    def climatology_work(self) -> Path:
+        """The climatology while it is being made, with its scratch files."""
+        return self.folder / "climatology.partial"
+
+    @property
     def training(self) -> Path:
         """States for resuming."""
         return self.folder / "training"

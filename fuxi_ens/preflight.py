@@ -9,8 +9,8 @@ import numpy as np
 
 from fuxi_ens import channels as vocabulary
 from fuxi_ens.config import Config
-from fuxi_ens.data.era5 import open_analysis
-from fuxi_ens.data.samples import legal_init_times, require_complete
+from fuxi_ens.data.era5 import open_analysis, open_configured
+from fuxi_ens.data.samples import SampleIndex
 from fuxi_ens.data.static import static_fields
 from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import StoreError, UserError
@@ -61,13 +61,15 @@ def _run_folder(config: Config) -> Finding:
 
 def _analysis(config: Config) -> Iterator[Finding]:
     data = config.data
-    analysis = open_analysis(data.store, config.model.channels, config.model.grid, data.step_size)
+    analysis = open_configured(config)
     span = f"{label(analysis.times[0])} to {label(analysis.times[-1])}"
     yield Finding("analysis", f"{data.store}: {len(config.model.channels)} channels, {span}")
+    analysis.require_plausible(analysis.times[0])
+    yield Finding("physics", f"units and orientation are plausible at {label(analysis.times[0])}")
     for name, periods in (("train", data.train), ("validation", data.validation)):
-        require_complete(analysis.times, periods, data.step_size, data.store)
+        analysis.require_complete(periods, data.step_size)
         longest = max(stage.rollout_steps for stage in config.train.stages)
-        legal = legal_init_times(analysis.times, periods, data.step_size, longest)
+        legal = SampleIndex.legal(analysis.times, periods, data.step_size, longest)
         yield Finding(f"{name} dates", f"{len(legal)} init times with {longest} target steps")
     static_fields(data.static_store or data.store, config.model.grid)
     yield Finding("static fields", data.static_store or data.store)
@@ -126,7 +128,7 @@ def _verification(config: Config) -> Iterator[Finding]:
             f"{baseline.source} is on the grid {baseline.grid}, the truth on {truth.grid}; "
             "choose a baseline on the grid of the truth"
         )
-    baseline_truth = verification.open_analysis(section.baseline_truth or truth.source).require(section.channels)
+    baseline_truth = verification.open_analysis(section.baseline_truth or section.truth or config.data.store).require(section.channels)
     if baseline_truth.grid != truth.grid:
         raise StoreError(f"{baseline_truth.source} is on the grid {baseline_truth.grid}, the truth on {truth.grid}")
     for period in section.climatology.periods:

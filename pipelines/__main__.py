@@ -13,7 +13,19 @@ from rich.text import Text
 from fuxi_ens import __version__
 from fuxi_ens.errors import UserError
 from fuxi_ens.progress import is_main_process
-from pipelines import check, demo, forecast, model, nature_run, scorecard, statistics, train, verify
+from pipelines import (
+    check,
+    climatology,
+    demo,
+    forecast,
+    model,
+    nature_run,
+    prepare,
+    scorecard,
+    statistics,
+    train,
+    verify,
+)
 
 app = typer.Typer(
     name="fuxi-ens",
@@ -31,7 +43,9 @@ app.command("train")(train.train)
 app.command("forecast")(forecast.forecast)
 app.command("verify")(verify.verify)
 app.command("scorecard")(scorecard.scorecard)
+data_app.command("prepare")(prepare.prepare)
 data_app.command("statistics")(statistics.statistics)
+data_app.command("climatology")(climatology.climatology)
 model_app.command("summary")(model.summary)
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")

@@ -13,9 +13,11 @@ log = logging.getLogger(__name__)
 def statistics(config: ConfigArgument, overrides: SetOption = None) -> None:
     """Compute the statistics that standardize the channels, over data.train only. A file that is there is kept.
 
+    A pass that was killed goes on where it was when the same command is given again.
+
     Example: `fuxi-ens data statistics configs/era5_64x32.yaml`
     """
-    from fuxi_ens.data.statistics import compute_statistics, load_statistics
+    from fuxi_ens.data.statistics import compute_statistics, forget_sums, load_statistics
 
     settings = load_config(config, overrides or [])
     require_writable(settings.run.folder)
@@ -25,4 +27,5 @@ def statistics(config: ConfigArgument, overrides: SetOption = None) -> None:
         return
     result = compute_statistics(settings)
     result.save(path)
+    forget_sums(settings)
     log.info("statistics of %d channels over %d frames written to %s", len(result.channels), result.frames, path)

@@ -12,27 +12,26 @@ import xarray as xr
 import yaml
 
 from fuxi_ens.channels import STATIC_LAND_SEA_MASK, STATIC_OROGRAPHY, channel
-from fuxi_ens.grid import LatLonGrid
+from fuxi_ens.grid import LatLonGrid, Region
 
 HEIGHT, WIDTH = 8, 16
 CHANNELS = ("z500", "z850", "t850", "q850", "t2m", "sst", "u10m", "v10m", "msl", "tp")
 
-# Mean and amplitude in file units; accumulations are per hour.
+_ROTATION = 7.2921e-5
+_RADIUS = 6.371e6
+_AIR_DENSITY = 1.2
+_SOLAR = 1361.0
+
+# Mean, excess of the equator over the poles, amplitude of the waves; file units.
 _SURFACE = {
-    "t2m": (288.0, 12.0),
-    "d2m": (281.0, 10.0),
-    "sst": (290.0, 6.0),
-    "u10m": (1.0, 8.0),
-    "v10m": (0.0, 7.0),
-    "u100m": (1.5, 11.0),
-    "v100m": (0.0, 9.0),
-    "msl": (101300.0, 1800.0),
-    "ssr": (5e5, 4e5),
-    "ssrd": (6e5, 5e5),
-    "fdir": (4e5, 3e5),
-    "ttr": (-8e5, 2e5),
-    "tp": (2e-4, 2e-4),
+    "t2m": (276.0, 22.0, 6.0),
+    "d2m": (270.0, 20.0, 5.0),
+    "sst": (275.0, 23.0, 2.0),
 }
+# Share of the sunlight, as it is on the average of the globe.
+_SUNLIGHT = {"ssr": 0.48, "ssrd": 0.55, "fdir": 0.3}
+# Excess of pressure at the equator, amplitude of its waves; Pa.
+_MSL = (100200.0, 1500.0, 2500.0)
 
 
 def times(start, end, hours=6):
@@ -40,33 +39,88 @@ def times(start, end, hours=6):
     return pd.date_range(start, end, freq=f"{hours}h").to_numpy().astype("datetime64[ns]")
 
 
-def _scale(item):
-    if item.level is None:
-        return _SURFACE[item.name]
-    sigma = item.level / 1000.0
-    return {
-        "z": (-7500.0 * 9.80665 * np.log(sigma), 1500.0),
-        "t": (288.0 * sigma**0.19, 9.0),
-        "u": (12.0 * (1.0 - sigma), 15.0),
-        "v": (0.0, 12.0),
-        "q": (8e-3 * sigma**3, 4e-3 * sigma**3),
-    }[item.variable.short]
+def _place(grid):
+    """Latitude and longitude in radians, [latitude, 1] and [1, longitude]."""
+    return np.deg2rad(grid.latitude)[:, None], np.deg2rad(grid.longitude)[None, :]
+
+
+def _phases(name, when, grid):
+    """Phases of two travelling waves of incommensurate periods, [time, 1, longitude]."""
+    phase = sum(map(ord, name)) * 0.37
+    hours = ((when - np.datetime64("2000-01-01")) / np.timedelta64(1, "h"))[:, None, None]
+    _, east = _place(grid)
+    return 2 * east - 2 * np.pi * hours / 61.0 + phase, east - 2 * np.pi * hours / 17.0 - phase
 
 
 def _wave(name, when, grid):
-    """Between -1 and 1, [time, latitude, longitude]: two travelling waves of incommensurate periods."""
-    phase = sum(map(ord, name)) * 0.37
-    hours = ((when - np.datetime64("2000-01-01")) / np.timedelta64(1, "h"))[:, None, None]
-    south_north = np.deg2rad(grid.latitude)[None, :, None]
-    east = np.deg2rad(grid.longitude)[None, None, :]
-    long_wave = np.cos(south_north) * np.cos(2 * east - 2 * np.pi * hours / 61.0 + phase)
-    return 0.6 * long_wave + 0.4 * np.cos(east + 2 * south_north - 2 * np.pi * hours / 17.0 - phase)
+    """Between -1 and 1, [time, latitude, longitude], zero at the poles."""
+    long, short = _phases(name, when, grid)
+    return np.cos(_place(grid)[0]) ** 2 * (0.6 * np.cos(long) + 0.4 * np.cos(short))
+
+
+def _geostrophic_wind(component, name, scale, when, grid):
+    """The wind around mean + excess * cos(lat)**2 + amplitude * wave, weak in the tropics."""
+    excess, amplitude = scale
+    north, _ = _place(grid)
+    long, short = _phases(name, when, grid)
+    f = 2 * _ROTATION * np.sin(north)
+    balance = f / (f**2 + (2 * _ROTATION * np.sin(np.deg2rad(8.0))) ** 2) / _RADIUS
+    if component == "v":
+        return -balance * amplitude * np.cos(north) * (1.2 * np.sin(long) + 0.4 * np.sin(short))
+    slope = -2 * np.sin(north) * np.cos(north)
+    return -balance * slope * (excess + amplitude * (0.6 * np.cos(long) + 0.4 * np.cos(short)))
+
+
+def _upper(item, when, grid):
+    sigma = item.level / 1000.0
+    rising = 1.0 - 0.6 * sigma
+    warm = np.cos(_place(grid)[0]) ** 2
+    z = (9000.0 * rising, 4000.0 * rising)
+    if item.variable.short in "uv":
+        return _geostrophic_wind(item.variable.short, f"z{item.level}", z, when, grid)
+    mean, excess, amplitude = {
+        "z": (_standard_geopotential(item.level) - 2 * z[0] / 3, *z),
+        "t": (max(288.0 * sigma**0.19, 216.0) - 18.0 * sigma, 28.0 * sigma, 5.0),
+        "q": (1e-3 * sigma**3, 11e-3 * sigma**3, 1e-3 * sigma**3),
+    }[item.variable.short]
+    return mean + excess * warm + amplitude * _wave(item.name, when, grid)
+
+
+def _standard_geopotential(level):
+    """Geopotential in an atmosphere of constant lapse rate, isothermal above 226 hPa; m2 s-2."""
+    below = 9.80665 * 288.15 / 6.5e-3 * (1 - (max(level, 226.32) / 1013.25) ** 0.190263)
+    return below + 287.05 * 216.65 * np.log(226.32 / min(level, 226.32))
+
+
+def _sunlight(name, when, grid):
+    """J m-2 in the hour that ends at `when`, at an equinox."""
+    north, east = _place(grid)
+    hour = (when - when.astype("datetime64[D]")) / np.timedelta64(1, "h") - 0.5
+    angle = east[None] + 2 * np.pi * (hour[:, None, None] - 12.0) / 24.0
+    height = np.maximum(np.cos(north) * np.cos(angle), 0.0)
+    return _SUNLIGHT[name] * _SOLAR * 3600.0 * height * (1.0 + 0.2 * _wave(name, when, grid))
 
 
 def instant(name, when, grid):
     """One channel in file units, [time, latitude, longitude] float64; of an accumulation, the hour that ends then."""
-    mean, amplitude = _scale(channel(name))
-    return mean + amplitude * _wave(name, np.asarray(when), grid)
+    item, when = channel(name), np.asarray(when)
+    if item.level is not None:
+        return _upper(item, when, grid)
+    if name in _SUNLIGHT:
+        return _sunlight(name, when, grid)
+    if name == "msl":
+        mean, excess, amplitude = _MSL
+    elif name[0] in "uv":
+        strength = 0.8 if name.endswith("100m") else 0.6
+        scale = (_MSL[1] / _AIR_DENSITY, _MSL[2] / _AIR_DENSITY)
+        return strength * _geostrophic_wind(name[0], "msl", scale, when, grid)
+    elif name == "ttr":
+        mean, excess, amplitude = -7.6e5, -1.5e5, 1e5
+    elif name == "tp":
+        mean, excess, amplitude = 1.2e-4, 0.0, 1.2e-4
+    else:
+        mean, excess, amplitude = _SURFACE[name]
+    return mean + excess * np.cos(_place(grid)[0]) ** 2 + amplitude * _wave(name, when, grid)
 
 
 def six_hour_sum(name, when, grid):
@@ -74,18 +128,30 @@ def six_hour_sum(name, when, grid):
     return sum(instant(name, np.asarray(when) - np.timedelta64(k, "h"), grid) for k in range(6))
 
 
+_LAND = (
+    Region(5, 75, 350, 140),
+    Region(-35, 5, 10, 45),
+    Region(10, 75, 230, 300),
+    Region(60, 80, 300, 330),
+    Region(-55, 10, 285, 322),
+    Region(-40, -12, 115, 155),
+    Region(-90, -68),
+)
+
+
 def land(grid):
-    """Which points are land, [latitude, longitude]."""
-    return np.cos(np.deg2rad(grid.longitude) * 2.0)[None, :] > np.sin(np.deg2rad(grid.latitude) * 3.0)[:, None]
+    """Which points are land, [latitude, longitude]: boxes for the continents."""
+    return np.any([box.mask(grid.latitude, grid.longitude) for box in _LAND], axis=0)
 
 
 def static_dataset(grid):
-    """Orography and land-sea mask."""
-    height = 3e3 * (1.0 + np.cos(np.deg2rad(grid.longitude))[None, :] * np.cos(np.deg2rad(grid.latitude))[:, None])
+    """Orography and land-sea mask: plains, and high Antarctica, Greenland and Tibet."""
+    high = [Region(-90, -70), Region(28, 38, 75, 100), Region(65, 80, 312, 328)]
+    height = np.where(np.any([box.mask(grid.latitude, grid.longitude) for box in high], axis=0), 3000.0, 300.0)
     dims = ("latitude", "longitude")
     return xr.Dataset(
         {
-            STATIC_OROGRAPHY: (dims, np.where(land(grid), 9.80665 * height / 3, 0.0).astype("f4")),
+            STATIC_OROGRAPHY: (dims, np.where(land(grid), 9.80665 * height, 0.0).astype("f4")),
             STATIC_LAND_SEA_MASK: (dims, land(grid).astype("f4")),
         },
         coords={"latitude": grid.latitude, "longitude": grid.longitude},

@@ -11,20 +11,18 @@ import numpy as np
 from pydantic import model_validator
 
 from fuxi_ens import channels as vocabulary
+from fuxi_ens.config.base import Period, Periods, Section
+from fuxi_ens.config.data import ClimatologyStoreConfig, DaskConfig, DataConfig, PrepareConfig, SlurmConfig
 from fuxi_ens.config.fields import ALMOST_FAIR_ALPHA, Estimator
 from fuxi_ens.config.file import read_config
 from fuxi_ens.config.sections import (
     ClimatologyConfig,
-    DataConfig,
     ForecastConfig,
     InitTimes,
     ModelConfig,
-    Period,
-    Periods,
     PlaceConfig,
     ReportConfig,
     RunConfig,
-    Section,
     StageConfig,
     TrainConfig,
     VerifyConfig,
@@ -34,7 +32,9 @@ from fuxi_ens.times import Leads, hours, label, lead_times
 __all__ = [
     "ALMOST_FAIR_ALPHA",
     "ClimatologyConfig",
+    "ClimatologyStoreConfig",
     "Config",
+    "DaskConfig",
     "DataConfig",
     "Estimator",
     "ForecastConfig",
@@ -43,9 +43,11 @@ __all__ = [
     "Period",
     "Periods",
     "PlaceConfig",
+    "PrepareConfig",
     "ReportConfig",
     "RunConfig",
     "Section",
+    "SlurmConfig",
     "StageConfig",
     "TrainConfig",
     "VerifyConfig",
@@ -62,6 +64,10 @@ class Config(Section):
     train: TrainConfig
     forecast: ForecastConfig
     verify: VerifyConfig
+    prepare: PrepareConfig | None = None
+    """How data.store is made from another store; without it data.store must be there."""
+    climatology: ClimatologyStoreConfig = ClimatologyStoreConfig()
+    dask: DaskConfig = DaskConfig()
     report: ReportConfig | None = None
     """Maps and plume for the report; without it the report has scores only."""
 
@@ -99,6 +105,7 @@ class Config(Section):
         _keep_apart({"data.train": self.data.train}, {**tested, "data.validation": self.data.validation})
         _keep_apart({"data.validation": self.data.validation}, tested)
         _keep_apart({"verify.climatology.periods": self.verify.climatology.periods}, tested)
+        _keep_apart({"climatology.periods": self.climatology.periods}, tested)
         inside = np.any([period.contains(init_times) for period in self.data.test], axis=0)
         if not inside.all():
             raise ValueError(

@@ -1,12 +1,10 @@
 """The sections of a run file and all their defaults: frozen, strict about keys, units in names where not obvious."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -16,6 +14,7 @@ from pydantic import (
 )
 
 from fuxi_ens import channels as vocabulary
+from fuxi_ens.config.base import Periods, Section
 from fuxi_ens.config.fields import (
     ALMOST_FAIR_ALPHA,
     Channels,
@@ -31,35 +30,6 @@ from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.times import Times, hours, time_range
 
 
-class Section(BaseModel):
-    """Base of all sections: frozen, strict about keys, documented by attribute docstrings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    bookkeeping: ClassVar[frozenset[str]] = frozenset()
-    """Settings that decide no result: how often to log, whether to cache."""
-
-
-class Period(Section):
-    """A span of valid times, both ends included."""
-
-    start: Time
-    end: Time
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.end < self.start:
-            raise ValueError(f"period ends at {self.end} before it starts at {self.start}")
-        return self
-
-    def contains(self, times: Times) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Which of `times` lie inside."""
-        return np.asarray((times >= np.datetime64(self.start, "ns")) & (times <= np.datetime64(self.end, "ns")))
-
-
-Periods = Annotated[tuple[Period, ...], Field(min_length=1)]
-
-
 class RunConfig(Section):
     """Identity of the run."""
 
@@ -69,34 +39,6 @@ class RunConfig(Section):
     seed: NonNegativeInt = 2025
     threads: NonNegativeInt = 0
     """CPU threads for torch and Dask; 0 takes all cores the job was given."""
-
-
-class DataConfig(Section):
-    """Where the analysis comes from and which dates belong to which purpose."""
-
-    bookkeeping = frozenset({"in_memory"})
-
-    store: str
-    """Analysis in the ERA5 / WeatherBench 2 layout: a path, a URL (gs://, s3://, https://), or asset:NAME."""
-    static_store: str = ""
-    """Store of geopotential_at_surface and land_sea_mask; empty means `store` holds them."""
-    train: Periods
-    validation: Periods
-    test: Periods
-    step_size_hours: PositiveInt = 6
-    in_memory: bool = False
-    """Decode the chosen channels once and keep them in memory; for small grids."""
-
-    @property
-    def step_size(self) -> np.timedelta64:
-        """Time between frames."""
-        return hours(self.step_size_hours)
-
-    @model_validator(mode="after")
-    def _whole_days(self) -> Self:
-        if 24 % self.step_size_hours:
-            raise ValueError(f"step_size_hours {self.step_size_hours} must divide the day")
-        return self
 
 
 class ModelConfig(Section):
@@ -118,14 +60,27 @@ class ModelConfig(Section):
     blocks_per_layer: PositiveInt = 7
     dropout: Probability = 0.2
     """Dropout probability in the perturbation networks."""
+    forecast_dropout: bool = True
+    """Whether dropout stays on in validation and forecasts, as in the release; no effect where `dropout` is 0."""
     output: Literal["state", "increment"] = "state"
     """`state`: the network gives the next frame (release). `increment`: it gives the change from the unperturbed
     newest frame in units of the 6 h standard deviation; learns faster from little data."""
     polar_row: Literal["release", "zonal_mean"] = "zonal_mean"
     """Rows beyond the last whole patch: `release` leaves the head bias there, `zonal_mean` copies the row above."""
+    missing_points: Literal["missing", "prediction"] = "missing"
+    """What is fed back where an input channel is missing, that is sea temperature over land: `missing` keeps it so,
+    `prediction` takes what the network writes there, which no truth has ever judged (release)."""
+    norm_variance: Literal["population", "sample"] = "population"
+    """Variance of the layer norms: sum of squares over n, or over n - 1 (release)."""
     initial_logvar: float = -4.0
     """Log-variance both perturbation networks start from."""
-    logvar_bounds: tuple[float, float] = (-10.0, 10.0)
+    logvar_bounds: tuple[float, float] | None = (-10.0, 10.0)
+    """Where the log-variance is held; null leaves it free (release), which training in bfloat16 does not survive."""
+    latent: Literal["diagonal", "low_rank"] = "diagonal"
+    """Covariance of the perturbation: independent noise per point and channel (release), or that plus `latent_rank`
+    smooth patterns over all channels whose amplitudes a member shares over the globe, as in FuXi-S2S."""
+    latent_rank: PositiveInt = 12
+    """Patterns of a `low_rank` latent; FuXi-S2S has 12."""
 
     @property
     def grid(self) -> LatLonGrid:
@@ -136,6 +91,16 @@ class ModelConfig(Section):
     def token_grid(self) -> tuple[int, int]:
         """Tokens in latitude and longitude; rows that fill no whole patch are dropped (model.md 2.2)."""
         return self.height // self.patch, self.width // self.patch
+
+    @property
+    def patterns(self) -> int:
+        """Patterns of the latent's covariance, 0 for a diagonal one."""
+        return self.latent_rank if self.latent == "low_rank" else 0
+
+    @property
+    def block_shift(self) -> int:
+        """Tokens by which every second block rolls its grid, both ways."""
+        return self.window // 2
 
     @model_validator(mode="after")
     def _geometry(self) -> Self:
@@ -149,7 +114,7 @@ class ModelConfig(Section):
             raise ValueError(
                 f"embedding {self.embedding} over {self.heads} heads must give an even head size for rotary positions"
             )
-        if not self.logvar_bounds[0] < self.initial_logvar < self.logvar_bounds[1]:
+        if self.logvar_bounds and not self.logvar_bounds[0] < self.initial_logvar < self.logvar_bounds[1]:
             raise ValueError(f"initial_logvar {self.initial_logvar} must lie inside logvar_bounds {self.logvar_bounds}")
         return self
 
@@ -176,8 +141,18 @@ class StageConfig(Section):
     alpha: Annotated[float, Field(ge=0, le=1)] = ALMOST_FAIR_ALPHA
     """Weight of the fair part in the almost-fair CRPS."""
     kl_weight: NonNegativeFloat = 3e-4
-    """Factor of the mean KL(Q || P) per element, in nats."""
+    """Factor of the mean KL per element, in nats; the peak of its schedule."""
+    kl_direction: Literal["q_p", "p_q"] = "q_p"
+    """KL(Q || P), the bound of a variational autoencoder, or KL(P || Q), which makes P cover less than Q."""
+    kl_schedule: Literal["warmup", "cyclical"] = "warmup"
+    """`warmup`: linear from 0 over `kl_warmup_iterations`, then constant. `cyclical`: `kl_cycles` times linear from 0
+    over the share `kl_rise` of a cycle, then constant to its end (Fu et al. 2019)."""
     kl_warmup_iterations: NonNegativeInt = 0
+    kl_cycles: PositiveInt = 4
+    kl_rise: Annotated[float, Field(gt=0, le=1)] = 0.5
+    kl_free_nats: NonNegativeFloat = 0.0
+    """Free bits: KL per element that a latent channel may have at no cost (Kingma et al. 2016), in nats. Patterns of a
+    `low_rank` latent join the channels, which then are free together."""
 
     @model_validator(mode="after")
     def _schedule(self) -> Self:
@@ -187,13 +162,25 @@ class StageConfig(Section):
                 f"{self.final_learning_rate:g} after {self.warmup_iterations} of {self.iterations} iterations; lower "
                 "final_learning_rate or warmup_iterations"
             )
+        if self.kl_schedule == "cyclical" and self.kl_warmup_iterations:
+            raise ValueError(
+                f"stage {self.name!r}: kl_schedule cyclical has its own rise, kl_warmup_iterations "
+                f"{self.kl_warmup_iterations} would be ignored; drop one of the two"
+            )
+        if self.kl_schedule == "cyclical" and self.kl_cycles > self.iterations:
+            raise ValueError(
+                f"stage {self.name!r}: {self.kl_cycles} cycles do not fit into {self.iterations} iterations; lower "
+                "kl_cycles"
+            )
         return self
 
 
 class TrainConfig(Section):
     """Optimization."""
 
-    bookkeeping = frozenset({"validate_every", "validation_init_times", "checkpoint_every", "log_every"})
+    bookkeeping = frozenset(
+        {"validate_every", "validation_init_times", "checkpoint_every", "log_every", "collapse_alarm_logs"}
+    )
 
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
     weight_decay: NonNegativeFloat = 0.1
@@ -209,6 +196,8 @@ class TrainConfig(Section):
     validation_init_times: PositiveInt = 16
     checkpoint_every: PositiveInt = 500
     log_every: PositiveInt = 50
+    collapse_alarm_logs: PositiveInt = 3
+    """Logged iterations in a row with a posterior that tells nothing beyond the prior, after which a warning says so."""
 
 
 class InitTimes(Section):

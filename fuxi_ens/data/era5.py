@@ -1,12 +1,12 @@
-"""The border between analysis stores and the model: names, orientation, order and units change here and nowhere else.
+"""Analyses as frames: [time, channel, latitude, longitude] in model units on the model's grid and steps.
 
-Reads the ERA5 / WeatherBench 2 layout: dims time, [level,] latitude, longitude in any order, latitude in either
-direction. Out comes [time, channel, latitude, longitude] in model units, latitude 90..-90, longitude 0..360.
+`fuxi_ens.stores` turns whatever is on disk into our names, orientation and units; here it is checked that the result is
+what the model needs, and frames are read by valid time.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -14,16 +14,17 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fuxi_ens import channels as vocabulary
-from fuxi_ens.channels import Channel
+from fuxi_ens.config import Config, Period
+from fuxi_ens.data.plausible import require_plausible
+from fuxi_ens.data.samples import require_complete
+from fuxi_ens.data.skip import load_skip_list
 from fuxi_ens.errors import StoreError
 from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.progress import Advance
-from fuxi_ens.stores import north_to_south, open_zarr
-from fuxi_ens.times import Times, hours, label
+from fuxi_ens.stores import Fields, open_store
+from fuxi_ens.times import Times, label
 
 Frames = NDArray[np.float32]
-
-_ACCUMULATION_HOURS = 6
 
 
 class FrameReader(Protocol):
@@ -39,42 +40,68 @@ class FrameReader(Protocol):
         """Valid times that can be read, increasing."""
         ...
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Latitudes and longitudes of a frame."""
+        ...
+
     def read(self, times: Times) -> Frames:
         """Frames at `times`, [time, channel, latitude, longitude] float32 in model units."""
+        ...
+
+    def read_into(self, times: Times, out: Frames) -> None:
+        """Like `read`, into memory that is there."""
         ...
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """A checked, lazy view of an analysis store; implements FrameReader."""
+    """A checked view of an analysis store; implements FrameReader."""
 
     store: str
-    dataset: xr.Dataset
-    """Oriented as `grid`; file names and units."""
-    channels: tuple[str, ...]
+    fields: Fields
+    grid: LatLonGrid
     times: Times
-    """Valid times on the model's steps (00, 06, 12, 18 UTC); an hourly store has more."""
+    """Valid times on the model's steps (00, 06, 12, 18 UTC), without those of the skip list."""
+    skipped: Times
+    """Times of the skip list."""
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """See FrameReader."""
+        return self.fields.channels
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See FrameReader."""
+        return self.fields.shape
 
     def read(self, times: Times) -> Frames:
         """See FrameReader. Raises StoreError for absent times and for missing values outside the sea temperature."""
-        position = self._positions(times)
-        columns = [self._field(group, position) for group in _by_variable(self.channels)]
-        frames = np.concatenate(columns, axis=1, dtype=np.float32)
-        self._refuse_missing(frames, times)
-        return frames
+        out = np.empty((len(times), len(self.channels), *self.shape), np.float32)
+        self.read_into(times, out)
+        return out
+
+    def read_into(self, times: Times, out: Frames) -> None:
+        """See FrameReader and `read`."""
+        self.fields.read_into(self._positions(times), out)
+        self._refuse_missing(out, times)
 
     def require(self, times: Times) -> None:
         """Raise StoreError unless the store has all these times."""
         self._positions(times)
 
-    def lazy(self, name: str) -> xr.DataArray:
-        """One channel over all times, [time, latitude, longitude] in model units, as lazy as the store was opened."""
-        channel = vocabulary.channel(name)
-        field = _model_field(self.dataset, channel, self.store)
-        return field.transpose("time", "latitude", "longitude").sel(time=self.times)
+    def require_complete(self, periods: tuple[Period, ...], step_size: np.timedelta64) -> None:
+        """Raise StoreError unless every step of every period is there or in the skip list."""
+        require_complete(np.union1d(self.times, self.skipped), periods, step_size, self.store)
+
+    def require_plausible(self, time: np.datetime64) -> None:
+        """Raise StoreError unless the fields of one time look like the atmosphere, whatever their labels say."""
+        when = np.array([time])
+        require_plausible(self.read(when)[0], self.channels, self.grid, time, self.store)
 
     def _positions(self, times: Times) -> NDArray[np.intp]:
-        stored = self.dataset["time"].values
+        stored = self.fields.times
         position = np.searchsorted(stored, times)
         found = (position < len(stored)) & (stored[np.minimum(position, len(stored) - 1)] == times)
         if not found.all():
@@ -84,25 +111,26 @@ class Analysis:
             )
         return position
 
-    def _field(self, group: Sequence[Channel], position: NDArray[np.intp]) -> Frames:
-        """All levels of one variable, [time, level, latitude, longitude] in model units."""
-        variable = group[0].variable
-        # Hourly accumulations end at their stamp: the 6 h up to t are the stamps t-5h ... t (verification.md 12).
-        summed = variable.accumulated and variable.file_name not in self.dataset
-        stamps = [position - k for k in range(_ACCUMULATION_HOURS if summed else 1)]
-        if np.min(stamps) < 0:
-            raise StoreError(f"{self.store} starts too late for the 6-hour sum of {group[0].name} asked for")
-        total = np.sum([_values(self.dataset, group, index, self.store) for index in stamps], axis=0)
-        return np.asarray(total * np.float32(variable.to_model))
-
     def _refuse_missing(self, frames: Frames, times: Times) -> None:
-        finite = np.isfinite(frames)
-        present = np.asarray(finite.any(axis=(2, 3)))
-        for t, c in zip(*np.nonzero(~finite.all(axis=(2, 3))), strict=True):
-            if not present[t, c] or not vocabulary.channel(self.channels[c]).variable.may_be_missing:
-                raise StoreError(
-                    f"{self.store}: {self.channels[c]} has missing values at {label(times[t])}; exclude that time"
-                )
+        checks = [
+            partial(self._refuse_missing_points, name, field, time)
+            for time, frame in zip(times, frames, strict=True)
+            for name, field in zip(self.channels, frame, strict=True)
+        ]
+        self.fields.run(checks)
+
+    def _refuse_missing_points(self, name: str, field: Frames, time: np.datetime64) -> None:
+        # The sum of a field is NaN if one of its points is; much cheaper than a mask of all points.
+        if np.isfinite(np.sum(field)):
+            return
+        finite = np.isfinite(field)
+        if finite.all() or (vocabulary.channel(name).variable.may_be_missing and finite.any()):
+            return
+        raise StoreError(
+            f"{self.store}: {name} has missing values in {(~finite).sum()} of {finite.size} points at "
+            f"{label(time)}, or its chunk is absent; mend the store, or leave the time out with data.skip_list "
+            f"(`fuxi-ens data audit {self.store} --skip-list FILE`)"
+        )
 
 
 @dataclass(frozen=True)
@@ -113,106 +141,90 @@ class FrameCache:
     times: Times
     frames: Frames
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """See FrameReader."""
+        return self.frames.shape[2], self.frames.shape[3]
+
     def read(self, times: Times) -> Frames:
         """See FrameReader."""
+        frames: Frames = self.frames[self._positions(times)]
+        return frames
+
+    def read_into(self, times: Times, out: Frames) -> None:
+        """See FrameReader."""
+        # mode "clip" writes straight into `out`; the default goes through a buffer of the same size.
+        np.take(self.frames, self._positions(times), axis=0, out=out, mode="clip")
+
+    def _positions(self, times: Times) -> NDArray[np.intp]:
         position = np.searchsorted(self.times, times)
         assert np.array_equal(self.times[position], times), "the cache was filled for other times"
-        return self.frames[position]
+        return position
 
 
 def open_analysis(
-    store: str, channels: tuple[str, ...], grid: LatLonGrid, step_size: np.timedelta64, *, dask: bool = False
+    store: str,
+    channels: tuple[str, ...],
+    grid: LatLonGrid,
+    step_size: np.timedelta64,
+    *,
+    threads: int = 0,
+    skip_list: Path | None = None,
+    made_from: tuple[str, ...] = (),
 ) -> Analysis:
     """Open and check an analysis store: it must hold every channel on exactly this grid, times increasing.
 
+    `skip_list` may be one of this store or of those it was `made_from`.
     Raises StoreError that names what is absent.
     """
-    dataset = open_zarr(store, dask=dask)
-    if "time" not in dataset.dims:
-        raise StoreError(f"{store} has no dimension 'time', only {sorted(map(str, dataset.dims))}")
-    for channel in map(vocabulary.channel, channels):
-        _file_array(dataset, channel, store)
-    stored = dataset["time"].values.astype("datetime64[ns]")
+    opened = open_store(store)
+    fields = Fields(opened, channels, threads=threads)
+    require_grid(opened.dataset, grid, store)
+    stored = fields.times
     if len(stored) == 0 or np.any(np.diff(stored) <= np.timedelta64(0)):
-        raise StoreError(f"{store}: its {len(stored)} times must be in increasing order without duplicates")
-    _check_hourly_where_needed(dataset, channels, stored, store)
+        raise StoreError(
+            f"{store}: its {len(stored)} times must be in increasing order without duplicates; "
+            f"`fuxi-ens data audit {store}` shows where they are not"
+        )
+    skipped = load_skip_list(skip_list, store, *made_from) if skip_list else stored[:0]
     on_step = (stored - stored.astype("datetime64[D]")) % step_size == np.timedelta64(0)
-    return Analysis(store, oriented(dataset.assign_coords(time=stored), grid, store), channels, stored[on_step])
+    return Analysis(store, fields, grid, stored[on_step & ~np.isin(stored, skipped)], skipped)
+
+
+def open_configured(config: Config) -> Analysis:
+    """The analysis of data.store, without the times of data.skip_list. Raises StoreError."""
+    data, model = config.data, config.model
+    return open_analysis(
+        data.store,
+        model.channels,
+        model.grid,
+        data.step_size,
+        threads=data.read_threads,
+        skip_list=data.skip_list,
+        made_from=(config.prepare.source,) if config.prepare else (),
+    )
 
 
 def cache_frames(analysis: Analysis, times: Times, advance: Advance, block: int = 64) -> FrameCache:
     """Decode `times` block by block into memory; `advance` is told the number of frames done."""
-    height, width = analysis.dataset.sizes["latitude"], analysis.dataset.sizes["longitude"]
-    frames = np.empty((len(times), len(analysis.channels), height, width), np.float32)
+    frames = np.empty((len(times), len(analysis.channels), *analysis.shape), np.float32)
     for start in range(0, len(times), block):
         part = times[start : start + block]
-        frames[start : start + len(part)] = analysis.read(part)
+        analysis.read_into(part, frames[start : start + len(part)])
         advance(len(part), "")
     return FrameCache(analysis.channels, times, frames)
 
 
-def _by_variable(names: Sequence[str]) -> list[list[Channel]]:
-    channels = [vocabulary.channel(name) for name in names]
-    return [list(group) for _, group in groupby(channels, key=lambda c: c.variable.short)]
-
-
-def _file_array(dataset: xr.Dataset, channel: Channel, store: str) -> xr.DataArray:
-    variable = channel.variable
-    candidates = (variable.file_name, variable.name)
-    name = next((n for n in candidates if n in dataset), None)
-    if name is None:
-        raise StoreError(
-            f"{store} lacks {candidates[0]!r} for channel {channel.name}; it holds {sorted(map(str, dataset))}"
-        )
-    array = dataset[name]
-    if channel.level is None:
-        return array
-    if "level" not in array.dims or channel.level not in array["level"].values:
-        have = array["level"].values.tolist() if "level" in array.dims else "no levels"
-        raise StoreError(f"{store}: {name} has {have}, channel {channel.name} needs level {channel.level} hPa")
-    return array
-
-
-def _model_field(dataset: xr.Dataset, channel: Channel, store: str) -> xr.DataArray:
-    array = _file_array(dataset, channel, store)
-    if channel.level is not None:
-        array = array.sel(level=channel.level, drop=True)
-    if channel.variable.accumulated and array.name != channel.variable.file_name:
-        array = array.rolling(time=_ACCUMULATION_HOURS).sum()
-    return (array * channel.variable.to_model).rename(channel.name)
-
-
-def _values(dataset: xr.Dataset, group: Sequence[Channel], index: NDArray[np.intp], store: str) -> Frames:
-    array = _file_array(dataset, group[0], store).isel(time=index)
-    try:
-        if group[0].level is None:
-            return array.transpose("time", "latitude", "longitude").values[:, None].astype(np.float32)
-        levels = array.sel(level=[c.level for c in group])
-        return levels.transpose("time", "level", "latitude", "longitude").values.astype(np.float32)
-    except (RuntimeError, OSError, ValueError) as error:
-        raise StoreError(f"{store}: cannot read {array.name}, a chunk is damaged or out of reach ({error})") from error
-
-
-def oriented(dataset: xr.Dataset, grid: LatLonGrid, store: str) -> xr.Dataset:
-    """Bring a store into model orientation and insist on the model's grid."""
-    absent = {"latitude", "longitude"} - set(dataset.dims)
+def require_grid(dataset: xr.Dataset, grid: LatLonGrid, store: str) -> None:
+    """Raise StoreError unless a dataset behind the border lies on exactly the model's grid."""
+    absent = [dim for dim in ("latitude", "longitude") if dim not in dataset.dims]
     if absent:
-        raise StoreError(f"{store} has no dimensions {sorted(absent)}, only {sorted(map(str, dataset.dims))}")
-    dataset = north_to_south(dataset)
+        raise StoreError(f"{store} has no dimensions {absent}, only {sorted(map(str, dataset.dims))}")
     for dim, expected in (("latitude", grid.latitude), ("longitude", grid.longitude)):
         got = dataset[dim].values
         if got.shape != expected.shape or not np.allclose(got, expected, atol=1e-3):
             raise StoreError(
                 f"{store} has {len(got)} {dim}s {got[0]:g}..{got[-1]:g}, the model's grid {grid.height}x{grid.width} "
-                f"expects {len(expected)} from {expected[0]:g} to {expected[-1]:g}; regrid the store or change model"
+                f"expects {len(expected)} from {expected[0]:g} to {expected[-1]:g}; regrid the store "
+                "(`fuxi-ens data prepare`) or change model"
             )
-    return dataset
-
-
-def _check_hourly_where_needed(dataset: xr.Dataset, names: tuple[str, ...], times: Times, store: str) -> None:
-    """A store without 6 h sums must be hourly, or sums over its stamps would miss hours."""
-    sums = [
-        c.name for c in map(vocabulary.channel, names) if c.variable.accumulated and c.variable.file_name not in dataset
-    ]
-    if sums and len(times) > 1 and np.any(np.diff(times) != hours(1)):
-        raise StoreError(f"{store} holds no 6-hour sums for {sums} and is not hourly, so they cannot be summed")

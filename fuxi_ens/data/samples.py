@@ -1,5 +1,7 @@
 """Which init times are legal, and in which order they are visited. Pure NumPy, no state to restore."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,13 +22,95 @@ def frame_times(init_time: np.datetime64, step_size: np.timedelta64, rollout_ste
     return init_time + frame_offsets(step_size, rollout_steps)
 
 
-def legal_init_times(
+def require_complete(available: Times, periods: tuple[Period, ...], step_size: np.timedelta64, source: str) -> None:
+    """Raise StoreError unless every step of every period is there: training on less than asked is never silent."""
+    for period in periods:
+        asked = time_range(np.datetime64(period.start, "ns"), np.datetime64(period.end, "ns"), step_size)
+        absent = asked[~np.isin(asked, available)]
+        if absent.size:
+            raise StoreError(
+                f"{source} lacks {absent.size} of {asked.size} times of the period {period.start}..{period.end}, "
+                f"first {label(absent[0])}; it covers {label(available[0])} to {label(available[-1])}; shorten it"
+            )
+
+
+@dataclass(frozen=True)
+class SampleIndex:
+    """The legal samples of a purpose (training, validation), and which of them a rank takes when."""
+
+    init_times: Times
+    """Init times whose history and targets all exist, increasing."""
+
+    @classmethod
+    def legal(
+        cls, available: Times, periods: tuple[Period, ...], step_size: np.timedelta64, rollout_steps: int
+    ) -> "SampleIndex":
+        """Samples whose frames are all in `available` and inside one and the same period.
+
+        Times of a skip list are not in `available`. Raises StoreError when there is no such sample.
+        """
+        return cls(_legal_init_times(available, periods, step_size, rollout_steps))
+
+    def __len__(self) -> int:
+        return len(self.init_times)
+
+    def batch(
+        self, iteration: int, batch_size: int, *, seed: tuple[int, ...], place: "RankPlace | None" = None
+    ) -> Times:
+        """Init times of one iteration on one rank, [batch_size]; see `batch_positions`."""
+        chosen: Times = self.init_times[batch_positions(len(self), iteration, batch_size, seed=seed, place=place)]
+        return chosen
+
+    def spread(self, count: int) -> Times:
+        """At most `count` init times, evenly spaced from the first to the last: a fixed set for validation."""
+        chosen: Times = self.init_times[np.linspace(0, len(self) - 1, min(count, len(self))).astype(int)]
+        return chosen
+
+
+@dataclass(frozen=True)
+class RankPlace:
+    """Where a process stands among those that train together."""
+
+    rank: int = 0
+    world: int = 1
+    ranks_per_sample: int = 1
+    """Ranks that share a sample, each with members of its own."""
+
+    def __post_init__(self) -> None:
+        if self.world % self.ranks_per_sample or not 0 <= self.rank < self.world:
+            raise ValueError(
+                f"rank {self.rank} of {self.world} in groups of {self.ranks_per_sample}: groups must divide the world"
+            )
+
+    @property
+    def group(self) -> int:
+        """Number of this rank's group; ranks of a group are neighbors, so on one node."""
+        return self.rank // self.ranks_per_sample
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are."""
+        return self.world // self.ranks_per_sample
+
+
+def batch_positions(
+    count: int, iteration: int, batch_size: int, *, seed: tuple[int, ...], place: RankPlace | None = None
+) -> NDArray[np.int64]:
+    """Positions of the samples of one iteration on one rank, [batch_size].
+
+    A pure function of its arguments: resuming needs no sampler state. Groups of ranks take disjoint parts of an endless
+    sequence of epochs, each a permutation of `count` samples drawn from (seed, epoch); ranks of a group take the same.
+    """
+    place = place or RankPlace()
+    first = (iteration * place.groups + place.group) * batch_size
+    where = np.arange(first, first + batch_size)
+    epochs = {epoch: _permutation(count, seed, epoch) for epoch in np.unique(where // count).tolist()}
+    return np.array([epochs[i // count][i % count] for i in where.tolist()], dtype=np.int64)
+
+
+def _legal_init_times(
     available: Times, periods: tuple[Period, ...], step_size: np.timedelta64, rollout_steps: int
 ) -> Times:
-    """Init times whose history and targets all exist and lie inside one and the same period.
-
-    Raises StoreError when there is none.
-    """
     if not available.size:
         raise StoreError("the analysis holds no times at all")
     offsets = frame_offsets(step_size, rollout_steps)
@@ -40,32 +124,6 @@ def legal_init_times(
             f"{label(available[0])} to {label(available[-1])}"
         )
     return legal
-
-
-def require_complete(available: Times, periods: tuple[Period, ...], step_size: np.timedelta64, source: str) -> None:
-    """Raise StoreError unless every step of every period is there: training on less than asked is never silent."""
-    for period in periods:
-        asked = time_range(np.datetime64(period.start, "ns"), np.datetime64(period.end, "ns"), step_size)
-        absent = asked[~np.isin(asked, available)]
-        if absent.size:
-            raise StoreError(
-                f"{source} lacks {absent.size} of {asked.size} times of the period {period.start}..{period.end}, "
-                f"first {label(absent[0])}; it covers {label(available[0])} to {label(available[-1])}; shorten it"
-            )
-
-
-def batch_positions(
-    count: int, iteration: int, batch_size: int, *, seed: tuple[int, ...], rank: int = 0, world: int = 1
-) -> NDArray[np.int64]:
-    """Positions of the samples of one iteration on one rank, [batch_size].
-
-    A pure function of its arguments: resuming needs no sampler state. Ranks take disjoint parts of an endless sequence
-    of epochs, each a permutation of `count` samples drawn from (seed, epoch).
-    """
-    first = (iteration * world + rank) * batch_size
-    where = np.arange(first, first + batch_size)
-    epochs = {epoch: _permutation(count, seed, epoch) for epoch in np.unique(where // count).tolist()}
-    return np.array([epochs[i // count][i % count] for i in where.tolist()], dtype=np.int64)
 
 
 def _permutation(count: int, seed: tuple[int, ...], epoch: int) -> NDArray[np.int64]:

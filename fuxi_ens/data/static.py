@@ -5,17 +5,18 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fuxi_ens import channels as vocabulary
-from fuxi_ens.data.era5 import Frames, oriented
+from fuxi_ens.data.era5 import Frames, require_grid
 from fuxi_ens.errors import StoreError
 from fuxi_ens.grid import LatLonGrid, area_weights
-from fuxi_ens.stores import open_zarr
+from fuxi_ens.stores import open_store
 
 
 def static_fields(store: str, grid: LatLonGrid) -> Frames:
     """[6, latitude, longitude] float32: orography (area mean 0, std 1), land-sea mask, sin/cos lat, sin/cos lon."""
-    dataset = open_zarr(store)
-    orography = _field(dataset, vocabulary.STATIC_OROGRAPHY, store, grid)
-    land = _field(dataset, vocabulary.STATIC_LAND_SEA_MASK, store, grid)
+    dataset = open_store(store).dataset
+    require_grid(dataset, grid, store)
+    orography = _field(dataset, vocabulary.STATIC_OROGRAPHY, store)
+    land = _field(dataset, vocabulary.STATIC_LAND_SEA_MASK, store)
     weights = area_weights(grid.latitude)[:, None]
     anomaly = orography - np.mean(orography * weights)
     relief = np.sqrt(np.mean(anomaly**2 * weights))
@@ -27,10 +28,10 @@ def static_fields(store: str, grid: LatLonGrid) -> Frames:
     return np.stack([anomaly, land, *position]).astype(np.float32)
 
 
-def _field(dataset: xr.Dataset, name: str, store: str, grid: LatLonGrid) -> NDArray[np.float64]:
+def _field(dataset: xr.Dataset, name: str, store: str) -> NDArray[np.float64]:
     if name not in dataset:
         raise StoreError(f"{store} lacks the static field {name!r}; name a store that has it in data.static_store")
-    array = oriented(dataset[[name]], grid, store)[name]
+    array = dataset[name]
     # Some stores repeat static fields in time, and their time axis begins before or ends after the data.
     times = (0, array.sizes["time"] // 2, -1) if "time" in array.dims else (None,)
     for time in times:

@@ -1,29 +1,38 @@
 """Per-channel mean and standard deviation over the training periods, in one streaming pass on Dask.
 
-Precipitation is logged first, sea-surface temperature counts over sea only, sums are float64 and area weighted.
+Precipitation is logged first, sea-surface temperature counts over sea only, sums are float64 and area weighted. One
+task is a block of consecutive times; blocks are fixed by the data and merged in their order, so the numbers do not
+depend on the workers, and sums of finished blocks are kept, so that a pass that was killed goes on where it was.
 """
 
+import hashlib
 import json
+import shutil
+import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
-import dask
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from fuxi_ens import channels as vocabulary
 from fuxi_ens.config import Config, Period
-from fuxi_ens.data.era5 import Analysis, open_analysis
-from fuxi_ens.data.samples import require_complete
+from fuxi_ens.data.cluster import dask_client, run_tasks, worker_count
+from fuxi_ens.data.era5 import open_configured
+from fuxi_ens.data.moments import BlockMoments
+from fuxi_ens.data.reading import Reading
+from fuxi_ens.data.statistics_block import Block, block_moments, blocks
 from fuxi_ens.errors import StoreError
 from fuxi_ens.files import write_atomic
-from fuxi_ens.grid import area_weights
+from fuxi_ens.paths import RunPaths
+from fuxi_ens.progress import progress
+from fuxi_ens.provenance import provenance
+from fuxi_ens.times import Times
 
-_CONSTANT = 1e-6
+_CONSTANT: Final = 1e-6
+_REMEDY: Final = "delete it and run `fuxi-ens data statistics CONFIG`"
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,8 @@ class Statistics:
     source: str
     periods: str
     """The training periods, in words."""
+    provenance: dict[str, str | int] = Field(default_factory=dict)
+    """Version, config hash, libraries; for the record, compared with nothing."""
 
     def save(self, path: Path) -> None:
         """Write JSON atomically."""
@@ -57,92 +68,102 @@ def load_statistics(path: Path, config: Config) -> Statistics:
         raise StoreError(f"no statistics at {path}; run `fuxi-ens data statistics CONFIG` first") from error
     except ValueError as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise StoreError(
-            f"{path} is damaged ({reason}); delete it and run `fuxi-ens data statistics CONFIG`"
-        ) from error
+        raise StoreError(f"{path} is damaged ({reason}); {_REMEDY}") from error
     made_for = (statistics.channels, statistics.source, statistics.periods)
     asked = (config.model.channels, config.data.store, _describe(config.data.train))
     for what, got, expected in zip(("channels", "data.store", "data.train"), made_for, asked, strict=True):
         if got != expected:
-            raise StoreError(
-                f"{path} was made for {what} {got}, the config has {expected}; delete it and run "
-                "`fuxi-ens data statistics CONFIG`"
-            )
+            raise StoreError(f"{path} was made for {what} {got}, the config has {expected}; {_REMEDY}")
     return statistics
 
 
 def compute_statistics(config: Config) -> Statistics:
-    """One pass over data.train on config.run.threads threads. Raises StoreError if a channel never varies."""
-    analysis = open_analysis(
-        config.data.store, config.model.channels, config.model.grid, config.data.step_size, dask=True
-    )
-    require_complete(analysis.times, config.data.train, config.data.step_size, config.data.store)
-    used = np.any([period.contains(analysis.times) for period in config.data.train], axis=0)
-    lazy = [_sums(analysis, name, used, config) for name in config.model.channels]
-    sums = dask.compute(lazy, scheduler="threads", num_workers=config.run.threads or None)[0]
-    return _finish(config, [{k: float(v) for k, v in channel.items()} for channel in sums], int(used.sum()))
+    """One pass over data.train on the workers of config.dask; sums of finished blocks stay until `forget_sums`.
+
+    Raises StoreError for a store that lacks training times or has missing values, and if a channel never varies.
+    """
+    analysis = open_configured(config)
+    analysis.require_complete(config.data.train, config.data.step_size)
+    used = analysis.times[np.any([period.contains(analysis.times) for period in config.data.train], axis=0)]
+    plan = blocks(used, config.data.step_size, config.model.channels, config.model.grid)
+    folder = RunPaths(config.run.folder).statistics_sums / _identity(config, used, plan)
+    done = _pass(config, plan, folder)
+    total = BlockMoments.none(len(config.model.channels))
+    for block in plan:
+        total = total.merge(done[block.number])
+    return _finish(config, total)
 
 
-def _sums(analysis: Analysis, name: str, used: NDArray[np.bool_], config: Config) -> dict[str, xr.DataArray]:
-    """Lazy weighted sums of one channel and of its increments."""
-    field: xr.DataArray = analysis.lazy(name).astype(np.float64)
-    if vocabulary.channel(name).variable.transform == "log1p":
-        field = xr.apply_ufunc(np.log1p, field.clip(min=0.0), dask="allowed")
-    weights = xr.DataArray(area_weights(config.model.grid.latitude), dims="latitude")
-    # A difference is an increment only between frames one step apart, both of them in the training periods.
-    adjacent = np.zeros(len(used), bool)
-    adjacent[1:] = used[1:] & used[:-1] & (np.diff(analysis.times) == config.data.step_size)
-    increment = field - field.shift(time=1)
-    return {
-        **_moments(field.isel(time=used), weights, ""),
-        **_moments(increment.isel(time=adjacent), weights, "increment_"),
-    }
+def forget_sums(config: Config) -> None:
+    """Remove the sums of blocks, once the statistics are saved."""
+    folder = RunPaths(config.run.folder).statistics_sums
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
-def _moments(field: xr.DataArray, weights: xr.DataArray, prefix: str) -> dict[str, xr.DataArray]:
-    valid = field.notnull() * weights
-    return {
-        f"{prefix}weight": valid.sum(),
-        f"{prefix}sum": (field * weights).sum(),
-        f"{prefix}squares": (field**2 * weights).sum(),
-    }
+def _pass(config: Config, plan: list[Block], folder: Path) -> dict[int, BlockMoments]:
+    """Moments by number of the block: read back, or computed and written."""
+    done = {block.number: _read_sums(_sums_path(folder, block)) for block in plan if _sums_path(folder, block).exists()}
+    with progress("statistics", sum(len(block.times) for block in plan)) as advance:
+        advance(sum(moments.frames for moments in done.values()), "")
+        for block, moments, note in _computed(config, [block for block in plan if block.number not in done]):
+            write_atomic(_sums_path(folder, block), json.dumps(moments.as_lists()).encode())
+            done[block.number] = moments
+            advance(len(block.times), note)
+    return done
 
 
-def _finish(config: Config, sums: list[dict[str, float]], frames: int) -> Statistics:
-    mean, std, increment = [], [], []
-    for name, s in zip(config.model.channels, sums, strict=True):
-        _refuse_gaps(config, name, s["weight"], frames)
-        m, spread = _mean_std(s, "")
+def _computed(config: Config, plan: list[Block]) -> Iterator[tuple[Block, BlockMoments, str]]:
+    """Blocks as they finish, with their moments and the rate so far in words."""
+    if not plan:
+        return
+    reading = Reading.of(config, config.model.channels)
+    workers = worker_count(config.dask, config.run.threads)
+    started, decoded = time.monotonic(), 0
+    with dask_client(config.dask, config.run.threads) as client:
+        tasks = [(reading, block) for block in plan]
+        for (_, block), moments in run_tasks(client, block_moments, tasks, in_flight=2 * workers):
+            decoded += block.bytes
+            yield block, moments, f"{decoded / 1e6 / (time.monotonic() - started):.0f} MB/s"
+
+
+def _sums_path(folder: Path, block: Block) -> Path:
+    return folder / f"{block.number:05d}.json"
+
+
+def _read_sums(path: Path) -> BlockMoments:
+    try:
+        return BlockMoments.from_lists(json.loads(path.read_bytes()))
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"{path} is damaged ({error}); delete it and run the same command again") from error
+
+
+def _identity(config: Config, used: Times, plan: list[Block]) -> str:
+    """A name for all that decides the sums of blocks: store, channels, grid, times, and where blocks begin."""
+    decisive = (config.data.store, config.model.channels, config.model.grid, [len(block.times) for block in plan])
+    digest = hashlib.sha256(repr(decisive).encode())
+    digest.update(used.astype("<M8[ns]").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _finish(config: Config, total: BlockMoments) -> Statistics:
+    fields, increments = total.fields, total.increments
+    for c, name in enumerate(config.model.channels):
         # Rounding leaves a little variance in a constant field.
-        if not spread > _CONSTANT * abs(m):
+        if not fields.std[c] > _CONSTANT * abs(fields.mean[c]):
             raise StoreError(f"channel {name} never varies over data.train in {config.data.store}; leave it out")
-        if not s["increment_weight"]:
+        if not increments.weight[c]:
             raise StoreError("data.train has no two adjacent frames, so no increment; widen it")
-        mean.append(m)
-        std.append(spread)
-        increment.append(_mean_std(s, "increment_")[1] / spread)
     return Statistics(
         channels=config.model.channels,
-        mean=tuple(mean),
-        std=tuple(std),
-        increment_std=tuple(increment),
-        frames=frames,
+        mean=tuple(fields.mean.tolist()),
+        std=tuple(fields.std.tolist()),
+        increment_std=tuple((increments.std / fields.std).tolist()),
+        frames=total.frames,
         source=config.data.store,
         periods=_describe(config.data.train),
+        provenance=provenance(config, config.data, config.model),
     )
-
-
-def _refuse_gaps(config: Config, name: str, weight: float, frames: int) -> None:
-    """Statistics of a part of the points would differ from what training reads, which refuses missing values."""
-    points = frames * config.model.height * config.model.width
-    if weight < (1.0 - _CONSTANT) * points and not vocabulary.channel(name).variable.may_be_missing:
-        raise StoreError(f"{config.data.store}: {name} has missing values in data.train; run on a store without them")
-
-
-def _mean_std(sums: dict[str, float], prefix: str) -> tuple[float, float]:
-    weight = max(sums[f"{prefix}weight"], 1.0)
-    mean = sums[f"{prefix}sum"] / weight
-    return mean, max(sums[f"{prefix}squares"] / weight - mean**2, 0.0) ** 0.5
 
 
 def _describe(periods: tuple[Period, ...]) -> str:

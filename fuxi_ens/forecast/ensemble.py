@@ -34,7 +34,9 @@ def run_forecast(config: Config, chosen: Times | None = None) -> Path:
         )
     source = config.forecast.store or config.data.store
     model = checkpoint.model.config
-    analysis = open_analysis(source, model.channels, model.grid, config.data.step_size)
+    analysis = open_analysis(
+        source, model.channels, model.grid, config.data.step_size, threads=config.data.read_threads
+    )
     attributes = {
         **provenance(config, config.forecast),
         "analysis_store": source,
@@ -44,6 +46,7 @@ def run_forecast(config: Config, chosen: Times | None = None) -> Path:
     store = ForecastStore(paths.forecast, _layout(config, checkpoint), config.forecast.channels, attributes)
     wanted = _wanted(config, chosen)
     analysis.require(np.concatenate([frame_times(time, config.data.step_size, 0) for time in wanted]))
+    analysis.require_plausible(wanted[0])
     with progress("forecasting", len(wanted) * config.forecast.steps) as advance:
         for init_time in wanted:
             if store.is_complete(init_time):

@@ -8,15 +8,14 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fuxi_ens.checkpoint import is_complete, save_checkpoint
 from fuxi_ens.config import Config, Section, StageConfig
 from fuxi_ens.data.era5 import FrameReader
-from fuxi_ens.data.loader import Batch, load_batch, prefetched
-from fuxi_ens.data.samples import batch_positions, legal_init_times
+from fuxi_ens.data.loader import Batch, Loader, load_batch
+from fuxi_ens.data.samples import SampleIndex
 from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.device import choose_device, require_one_process
 from fuxi_ens.errors import UserError
@@ -26,6 +25,7 @@ from fuxi_ens.model.noise import Noise, Stream
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.progress import Advance, progress
 from fuxi_ens.provenance import config_hash, provenance
+from fuxi_ens.times import Times
 from fuxi_ens.train.metrics_log import MetricsLog
 from fuxi_ens.train.module import TrainingModule
 from fuxi_ens.train.schedule import kl_weight, learning_rate
@@ -123,21 +123,19 @@ def _run_stage(run: Run, number: int, first: int, optimizer_state: dict[str, obj
     optimizer = _optimizer(run, stage)
     if optimizer_state:
         optimizer.load_state_dict(optimizer_state)
-    init_times = legal_init_times(
-        run.frames.times, run.config.data.train, run.config.data.step_size, stage.rollout_steps
-    )
+    data = run.config.data
+    index = SampleIndex.legal(run.frames.times, data.train, data.step_size, stage.rollout_steps)
+    loader = Loader(run.frames, data.step_size, stage.rollout_steps, stage.batch_size, run.device)
+    todo = range(first, stage.iterations)
 
-    def load(i: int) -> Batch:
-        chosen = batch_positions(len(init_times), i, stage.batch_size, seed=(run.config.run.seed, number))
-        return load_batch(run.frames, init_times[chosen], run.config.data.step_size, stage.rollout_steps)
+    def chosen(i: int) -> Times:
+        return index.batch(i, stage.batch_size, seed=(run.config.run.seed, number))
 
     with progress(f"training {stage.name}", stage.iterations) as advance:
         if first:
             advance(first, "resumed")
-        for i, batch in zip(
-            range(first, stage.iterations), prefetched(load, range(first, stage.iterations)), strict=True
-        ):
-            terms = _iterate(run, module, optimizer, number, i, batch.to(run.device))
+        for i, batch in zip(todo, loader.stream(chosen, todo), strict=True):
+            terms = _iterate(run, module, optimizer, number, i, batch)
             _after_iteration(run, optimizer, number, i + 1, terms, advance)
 
 
@@ -212,9 +210,10 @@ def _after_iteration(
 def _validation_scores(run: Run, stage: StageConfig) -> dict[str, float]:
     """Scores of the averaged weights on a fixed, evenly spaced set of validation init times."""
     data = run.config.data
-    legal = legal_init_times(run.frames.times, data.validation, data.step_size, stage.rollout_steps)
-    count = min(run.config.train.validation_init_times, len(legal))
-    chosen = legal[np.linspace(0, len(legal) - 1, count).astype(int)]
-    batches = (load_batch(run.frames, chosen[i : i + 1], data.step_size, stage.rollout_steps) for i in range(count))
+    index = SampleIndex.legal(run.frames.times, data.validation, data.step_size, stage.rollout_steps)
+    chosen = index.spread(run.config.train.validation_init_times)
+    batches = (
+        load_batch(run.frames, chosen[i : i + 1], data.step_size, stage.rollout_steps) for i in range(len(chosen))
+    )
     noise = Noise([Stream([run.config.run.seed, _VALIDATION_STREAM], run.device)])
     return validate(run.averaged(), (batch.to(run.device) for batch in batches), noise, run.weights)

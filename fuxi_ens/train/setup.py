@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from fuxi_ens.config import Config, Period, TrainConfig
-from fuxi_ens.data.era5 import FrameReader, cache_frames, open_analysis
-from fuxi_ens.data.samples import require_complete
+from fuxi_ens.data.era5 import FrameReader, cache_frames, open_configured
 from fuxi_ens.data.static import static_fields
 from fuxi_ens.data.statistics import Statistics
 from fuxi_ens.grid import area_weights
@@ -32,8 +31,9 @@ def initial_model(config: Config, statistics: Statistics, device: torch.device) 
 
 def open_frames(config: Config, periods: tuple[Period, ...]) -> FrameReader:
     """The analysis, decoded into memory for the given periods if the config asks for it."""
-    analysis = open_analysis(config.data.store, config.model.channels, config.model.grid, config.data.step_size)
-    require_complete(analysis.times, periods, config.data.step_size, config.data.store)
+    analysis = open_configured(config)
+    analysis.require_complete(periods, config.data.step_size)
+    analysis.require_plausible(analysis.times[0])
     if not config.data.in_memory:
         return analysis
     wanted = analysis.times[np.any([period.contains(analysis.times) for period in periods], axis=0)]

@@ -1,20 +1,21 @@
-"""The only place where verification reads stores: forecasts and analyses in the layout of WeatherBench 2.
+"""The only place where verification reads stores: forecasts and analyses, whatever the archive (`fuxi_ens.stores`).
 
-On disk `time, prediction_timedelta, number` in any order and any latitude orientation; here `init_time,
-lead_time` (timedelta64[ns]) or `valid_time`, and fields [..., latitude, longitude] north to south, eastward
-from 0. Fields are asked for by scored name (z500, tp, ws10m) and come in file units. Opened without Dask:
-verification parallelizes over whole blocks, and chunks inside such a task would only be scheduled twice.
+Behind the border `time, prediction_timedelta, number` in any order; here `init_time, lead_time`
+(timedelta64[ns]) or `valid_time`, and fields [..., latitude, longitude] north to south, eastward from 0.
+Fields are asked for by scored name (z500, tp, ws10m) and come in file units. Opened without Dask: verification
+parallelizes over whole blocks, and chunks inside such a task would only be scheduled twice.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from fuxi_ens.channels import channel, components
+from fuxi_ens.channels import Variable, channel, components
 from fuxi_ens.errors import StoreError
-from fuxi_ens.stores import north_to_south, open_zarr
+from fuxi_ens.stores import Fields, OpenStore, open_store
 from fuxi_ens.times import Leads, Times
 
 _FORECAST_NAMES: Final = {"time": "init_time", "prediction_timedelta": "lead_time", "number": "number"}
@@ -27,7 +28,7 @@ class Store:
     """An open store with normalized dimensions."""
 
     source: str
-    """As the user wrote it: a path, a URL, or asset:NAME."""
+    """As the user wrote it, without passwords: a path, a URL, or asset:NAME."""
     dataset: xr.Dataset
 
     @property
@@ -44,16 +45,21 @@ class Store:
                 self._variable(part)
         return self
 
+    def _names(self, variable: Variable) -> tuple[str, ...]:
+        """Names on disk under which a variable can be read."""
+        return (variable.file_name,)
+
     def _variable(self, name: str) -> xr.DataArray:
         """The lazy array of one channel."""
         item = channel(name)
-        if item.variable.file_name not in self.dataset:
+        stored = next((n for n in self._names(item.variable) if n in self.dataset), None)
+        if stored is None:
             found = ", ".join(sorted(map(str, self.dataset.data_vars)))
             raise StoreError(
                 f"{self.source} has no {item.variable.file_name} (for {name}); it has {found}; "
                 f"add it to the store or take {name} out of verify.channels"
             )
-        array = self.dataset[item.variable.file_name]
+        array = self.dataset[stored]
         if item.level is None:
             return array
         if "level" not in array.indexes or item.level not in array.indexes["level"]:
@@ -64,16 +70,8 @@ class Store:
             )
         return array.sel(level=item.level)
 
-    def _read(self, name: str, **labels: Any) -> xr.DataArray:
-        """Values in memory; the speed of a derived wind is taken per member and time, before any average."""
-        try:
-            parts = [self._variable(part).sel(labels).load() for part in components(name)]
-        except KeyError as error:
-            raise StoreError(f"{self.source} has no {name} for {labels}: {error}") from error
-        field = parts[0] if len(parts) == 1 else xr.ufuncs.hypot(*parts)
-        return field.reset_coords(drop=True).rename(name)
 
-
+@dataclass(frozen=True)
 class ForecastStore(Store):
     """Ensemble forecasts."""
 
@@ -94,48 +92,92 @@ class ForecastStore(Store):
 
     def ensemble(self, name: str, init_time: np.datetime64, lead_times: Leads) -> xr.DataArray:
         """Members of one forecast, [lead_time, number, latitude, longitude], in memory."""
-        field = self._read(name, init_time=init_time, lead_time=lead_times)
-        return field.transpose("lead_time", "number", *_HORIZONTAL)
+        values = self._read(name, init_time=init_time, lead_time=lead_times)
+        return values.transpose("lead_time", "number", *_HORIZONTAL)
+
+    def _read(self, name: str, **labels: Any) -> xr.DataArray:
+        """Values in memory."""
+        try:
+            parts = [self._variable(part).sel(labels).load() for part in components(name)]
+        except KeyError as error:
+            raise StoreError(f"{self.source} has no {name} for {labels}: {error}") from error
+        return _combined(parts).reset_coords(drop=True).rename(name)
 
 
+@dataclass(frozen=True)
 class AnalysisStore(Store):
     """Analyses, the truth."""
+
+    opened: OpenStore
+    _readers: dict[str, Fields] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def valid_times(self) -> Times:
         """Times in the store, datetime64[ns]."""
         return self.dataset["valid_time"].to_numpy().astype("datetime64[ns]")
 
+    def require(self, names: tuple[str, ...]) -> Self:
+        """Also raises StoreError where 6-hour sums cannot be made of what the store holds."""
+        super().require(names)
+        for name in names:
+            self._reader(name)
+        return self
+
     def fields(self, name: str, valid_times: Times) -> xr.DataArray:
         """Analyses at `valid_times`, [valid_time, latitude, longitude], in memory."""
-        return self._read(name, valid_time=valid_times).transpose("valid_time", *_HORIZONTAL)
+        positions = self.dataset.indexes["valid_time"].get_indexer(pd.DatetimeIndex(valid_times))
+        if (positions < 0).any():
+            absent = valid_times[positions < 0]
+            raise StoreError(f"{self.source} has no {name} at {absent[0]} and {len(absent) - 1} other valid times")
+        values = self._reader(name).read(positions)
+        coords = {"valid_time": valid_times, **{dim: self.dataset[dim].to_numpy() for dim in _HORIZONTAL}}
+        dims = ("valid_time", *_HORIZONTAL)
+        parts = [xr.DataArray(values[:, part], coords, dims) for part in range(values.shape[1])]
+        return _combined(parts).rename(name)
+
+    def _names(self, variable: Variable) -> tuple[str, ...]:
+        """Hourly accumulations are summed over 6 hours where the sums are not stored."""
+        return (variable.file_name, variable.name) if variable.accumulated else (variable.file_name,)
+
+    def _reader(self, name: str) -> Fields:
+        if name not in self._readers:
+            self._readers[name] = Fields(self.opened, components(name), model_units=False)
+        return self._readers[name]
 
 
 def open_forecast(source: str) -> ForecastStore:
     """Open an ensemble store. Raises StoreError if it cannot be opened or is not in the layout above."""
-    dataset = _normalized(source, _FORECAST_NAMES)
+    opened = open_store(source)
+    dataset = _normalized(opened, _FORECAST_NAMES)
     if dataset["lead_time"].dtype.kind != "m":
         raise StoreError(
-            f"{source}: prediction_timedelta is {dataset['lead_time'].dtype}, expected a time span; "
+            f"{opened.source}: prediction_timedelta is {dataset['lead_time'].dtype}, expected a time span; "
             "store it with the attribute units='hours'"
         )
-    return ForecastStore(source, dataset.assign_coords(lead_time=dataset["lead_time"].astype("timedelta64[ns]")))
+    return ForecastStore(opened.source, dataset)
 
 
 def open_analysis(source: str) -> AnalysisStore:
     """Open an analysis. Raises StoreError if it cannot be opened or is not in the layout above."""
-    return AnalysisStore(source, _normalized(source, _ANALYSIS_NAMES))
+    opened = open_store(source)
+    return AnalysisStore(opened.source, _normalized(opened, _ANALYSIS_NAMES), opened)
 
 
-def _normalized(source: str, names: dict[str, str]) -> xr.Dataset:
-    dataset = open_zarr(source)
+def _combined(parts: list[xr.DataArray]) -> xr.DataArray:
+    """The speed of a derived wind is taken per member and time, before any average."""
+    return parts[0] if len(parts) == 1 else xr.ufuncs.hypot(*parts)
+
+
+def _normalized(opened: OpenStore, names: dict[str, str]) -> xr.Dataset:
+    dataset = opened.dataset
     missing = [dim for dim in (*names, *_HORIZONTAL) if dim not in dataset.dims]
     if missing:
         raise StoreError(
-            f"{source} lacks the dimensions {missing}; it has {dict(dataset.sizes)}, expected WeatherBench 2"
+            f"{opened.source} lacks the dimensions {missing}; it has {dict(dataset.sizes)}, expected WeatherBench 2"
         )
-    dataset = dataset.rename(names)
+    # Forecasts of some archives carry init_time + lead_time as a further coordinate.
+    dataset = dataset.drop_vars("valid_time", errors="ignore").rename(names)
     for dim in (*names.values(), *_HORIZONTAL):
         if dim != "number" and not (dim in dataset.indexes and dataset.indexes[dim].is_unique):
-            raise StoreError(f"{source}: the coordinate {dim} is absent or holds duplicates; rewrite the store")
-    return north_to_south(dataset)
+            raise StoreError(f"{opened.source}: the coordinate {dim} is absent or holds duplicates; rewrite the store")
+    return dataset

@@ -55,8 +55,6 @@ def test_frames_do_not_depend_on_the_layout(tmp_path, ascending, longitude_first
     assert frames.dtype == np.float32
     assert frames.shape == (3, len(NAMES), 8, 16)
     np.testing.assert_allclose(frames, expected(NAMES, WHEN[[3, 0, 7]]), rtol=2e-6, atol=2e-4)
-    for i, name in enumerate(NAMES):
-        np.testing.assert_array_equal(analysis.lazy(name).values[[3, 0, 7]].astype("f4"), frames[:, i])
 
 
 def test_all_78_channels_come_in_tensor_order(tmp_path):
@@ -129,11 +127,6 @@ class TestHourly:
         np.testing.assert_allclose(
             opened(path).read(WHEN[1:]), opened(tmp_path / "six.zarr").read(WHEN[1:]), rtol=1e-5, atol=2e-4
         )
-
-    def test_lazy_sums_equal_those_of_frames(self, path):
-        analysis = opened(path, ("tp",))
-        lazy = analysis.lazy("tp").sel(time=WHEN[1:])
-        np.testing.assert_allclose(lazy, analysis.read(WHEN[1:])[:, 0], rtol=1e-5)
 
     def test_a_sum_that_starts_before_the_store_is_refused(self, path):
         with pytest.raises(StoreError, match="tp"):
