@@ -260,12 +260,36 @@ READERS = {
 }
 
 
-def run_rounds(path: Path, layout: str, names: list[str], rounds: int) -> dict[str, list[float]]:
+class Anemoi:
+    """anemoi-datasets in a process of its own, with the same data in its own format."""
+
+    def __init__(self, python: Path, folder: Path) -> None:
+        script = Path(__file__).with_name("anemoi_reader.py")
+        command = [str(python), str(script), str(folder / "arco.zarr"), str(folder / "anemoi.zarr"), str(STORED_TIMES)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._answer()
+
+    def seconds(self, start: int) -> float:
+        """What one sample takes, measured over there."""
+        assert self._process.stdin
+        self._process.stdin.write(f"{start}\n")
+        self._process.stdin.flush()
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("anemoi_reader.py ended; its error is above")
+        return line
+
+
+def run_rounds(path: Path, layout: str, names: list[str], rounds: int, anemoi: Anemoi | None) -> dict[str, list[float]]:
     """Seconds per sample of each reader, [round]; every reader reads the same random samples, in turn."""
     out = np.zeros((FRAMES, len(CHANNELS_78), GRID.height, GRID.width), np.float32)
     readers = {name: READERS[name](path, layout) for name in names}
     first: dict[str, float] = {}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in (*names, *(["anemoi-datasets"] if anemoi else []))}
     rng = np.random.default_rng(2)
     for round_ in range(rounds + 1):
         start = int(rng.integers(STORED_TIMES - FRAMES))
@@ -275,9 +299,12 @@ def run_rounds(path: Path, layout: str, names: list[str], rounds: int) -> dict[s
             # The first round warms caches and pools.
             if round_:
                 seconds[name].append(time.perf_counter() - began)
-            # One number of every field, in plain units: all readers must have read the same.
+            # One number of many fields, in plain units: all readers must have read the same.
             total = float(out[:, :52, 100, 100].astype(np.float64).sum())
             assert np.isclose(first.setdefault(str(round_), total), total), f"{name} read something else"
+        if anemoi:
+            spent = anemoi.seconds(start)
+            seconds["anemoi-datasets"].extend([spent] if round_ else [])
     return seconds
 
 
@@ -321,12 +348,14 @@ def main(
     rounds: Annotated[int, typer.Option(help="Samples read by each reader.")] = 9,
     layout: Annotated[str, typer.Option(help="arco or training")] = "arco",
     readers: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(READERS),
+    anemoi_python: Annotated[Path | None, typer.Option(help="Python that has anemoi-datasets.")] = None,
 ) -> None:
     """Run the comparison and print it."""
     folder.mkdir(parents=True, exist_ok=True)
     path = make_store(folder, layout)
     names = [n for n in readers.split(",") if not (n == "limit" and layout != "arco")]
-    seconds = run_rounds(path, layout, names, rounds)
+    anemoi = Anemoi(anemoi_python, folder) if anemoi_python else None
+    seconds = run_rounds(path, layout, names, rounds, anemoi)
     megabytes = FRAMES * len(CHANNELS_78) * GRID.height * GRID.width * 4 / 1e6
     median = {name: statistics.median(values) for name, values in seconds.items()}
     table = Table("reader", "MB/s", "best", "of the limit", "fuxi_ens is x times as fast", title=f"layout {layout}")

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from fuxi_ens import channels as vocabulary
 from fuxi_ens.config import Config
 from fuxi_ens.data.era5 import open_analysis, open_configured
+from fuxi_ens.data.preparation.plan import make_plan
 from fuxi_ens.data.samples import SampleIndex
 from fuxi_ens.data.static import static_fields
 from fuxi_ens.data.statistics import load_statistics
@@ -61,6 +63,11 @@ def _run_folder(config: Config) -> Finding:
 
 def _analysis(config: Config) -> Iterator[Finding]:
     data = config.data
+    if config.prepare and not Path(data.store).exists():
+        plan = make_plan(config)
+        span = f"{len(plan.times)} times from {label(plan.times[0])} to {label(plan.times[-1])}"
+        yield Finding("training store", f"not there yet; `fuxi-ens data prepare` makes it from {plan.source}: {span}")
+        return
     analysis = open_configured(config)
     span = f"{label(analysis.times[0])} to {label(analysis.times[-1])}"
     yield Finding("analysis", f"{data.store}: {len(config.model.channels)} channels, {span}")
@@ -128,7 +135,9 @@ def _verification(config: Config) -> Iterator[Finding]:
             f"{baseline.source} is on the grid {baseline.grid}, the truth on {truth.grid}; "
             "choose a baseline on the grid of the truth"
         )
-    baseline_truth = verification.open_analysis(section.baseline_truth or section.truth or config.data.store).require(section.channels)
+    baseline_truth = verification.open_analysis(section.baseline_truth or section.truth or config.data.store).require(
+        section.channels
+    )
     if baseline_truth.grid != truth.grid:
         raise StoreError(f"{baseline_truth.source} is on the grid {baseline_truth.grid}, the truth on {truth.grid}")
     for period in section.climatology.periods:

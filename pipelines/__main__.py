@@ -14,6 +14,7 @@ from fuxi_ens import __version__
 from fuxi_ens.errors import UserError
 from fuxi_ens.progress import is_main_process
 from pipelines import (
+    audit,
     check,
     climatology,
     demo,
@@ -43,10 +44,12 @@ app.command("train")(train.train)
 app.command("forecast")(forecast.forecast)
 app.command("verify")(verify.verify)
 app.command("scorecard")(scorecard.scorecard)
+data_app.command("audit")(audit.audit)
 data_app.command("prepare")(prepare.prepare)
 data_app.command("statistics")(statistics.statistics)
 data_app.command("climatology")(climatology.climatology)
 model_app.command("summary")(model.summary)
+model_app.command("convert")(model.convert)
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
 app.add_typer(nature_run.app, name="nature-run")

@@ -16,7 +16,7 @@ def climatology(config: ConfigArgument, overrides: SetOption = None) -> None:
 
     Example: `fuxi-ens data climatology configs/era5_64x32.yaml --set climatology.quantiles=[]`
     """
-    from fuxi_ens.data.climatology import make_climatology
+    from fuxi_ens.data.climatology.run import make_climatology
 
     settings = load_config(config, overrides or [])
     require_writable(settings.run.folder)

@@ -14,7 +14,7 @@ from fuxi_ens.progress import progress
 from pipelines.options import ConfigArgument, JsonOption, SetOption
 
 if TYPE_CHECKING:
-    from fuxi_ens.data.prepare_estimate import Estimate
+    from fuxi_ens.data.preparation.estimate import Estimate
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +27,17 @@ def prepare(
 ) -> None:
     """Copy prepare.source to data.store: chosen channels and times, the model's grid, one chunk per time.
 
-    Interrupt it, even with kill -9, and give the same command again: finished shards are kept. `--dry-run` reads one
-    time and says how many bytes, files and hours it would take.
+    Look at the source with `fuxi-ens data audit` first: times that it finds fault with belong in data.skip_list before
+    the store is begun, because a store cannot change afterwards.
+
+    Interrupt it, even with kill -9, and give the same command again: finished shards are kept. `--dry-run` reads a few
+    times and says how many bytes, files and hours it would take.
 
     Example: `fuxi-ens data prepare configs/era5_1p5deg.yaml --dry-run`
     """
-    from fuxi_ens.data.prepare import prepare as write
-    from fuxi_ens.data.prepare_estimate import estimate
-    from fuxi_ens.data.prepare_plan import make_plan
+    from fuxi_ens.data.preparation.estimate import estimate
+    from fuxi_ens.data.preparation.plan import make_plan
+    from fuxi_ens.data.preparation.run import prepare as write
 
     settings = load_config(config, overrides or [])
     plan = make_plan(settings)
@@ -54,7 +57,7 @@ def _show(found: "Estimate", as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(asdict(found)))
         return
-    table = Table("what", "estimate", title="prepare would take, by one time of each variable")
+    table = Table("what", "estimate", title="prepare would take, by its first times")
     for what, value in found.in_words().items():
         table.add_row(what, value)
     Console().print(table)

@@ -17,6 +17,7 @@ def statistics(config: ConfigArgument, overrides: SetOption = None) -> None:
 
     Example: `fuxi-ens data statistics configs/era5_64x32.yaml`
     """
+    from fuxi_ens.data.era5 import open_configured
     from fuxi_ens.data.statistics import compute_statistics, forget_sums, load_statistics
 
     settings = load_config(config, overrides or [])
@@ -25,6 +26,8 @@ def statistics(config: ConfigArgument, overrides: SetOption = None) -> None:
     if path.exists():
         log.info("%s is there already, for %d frames", path, load_statistics(path, settings).frames)
         return
+    analysis = open_configured(settings)
+    analysis.require_plausible(analysis.times[0])
     result = compute_statistics(settings)
     result.save(path)
     forget_sums(settings)

@@ -4,9 +4,9 @@ import pytest
 import torch
 from tiny_run import digest, make_world, new_run
 
+from fuxi_ens.data import samples
 from fuxi_ens.forecast.ensemble import run_forecast
 from fuxi_ens.paths import RunPaths
-from fuxi_ens.train import loop
 from fuxi_ens.train.loop import fit
 
 
@@ -70,14 +70,14 @@ def test_every_precision_is_reproducible(world, tmp_path, precision):
 
 def test_stages_of_neighboring_seeds_visit_samples_in_unrelated_orders(world, tmp_path, monkeypatch):
     orders = {7: [], 8: []}
-    real = loop.batch_positions
+    real = samples.batch_positions
     for seed, visited in orders.items():
 
         def recording(*arguments, visited=visited, **named):
             visited.append(real(*arguments, **named).tolist())
             return real(*arguments, **named)
 
-        monkeypatch.setattr(loop, "batch_positions", recording)
+        monkeypatch.setattr(samples, "batch_positions", recording)
         stages = {"train.stages.0.iterations": 8, "train.stages.1.iterations": 8}
         fit(new_run(world, tmp_path / str(seed), {"run.seed": seed, **stages}))
     second_stage_of_7, first_stage_of_8 = orders[7][8:], orders[8][:8]

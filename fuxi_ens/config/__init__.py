@@ -76,6 +76,11 @@ class Config(Section):
         """Lead times of the forecast, [steps]."""
         return lead_times(self.data.step_size, self.forecast.steps)
 
+    @property
+    def climatology_channels(self) -> tuple[str, ...]:
+        """Channels of the climatology, in tensor order."""
+        return self.climatology.channels or self.model.channels
+
     @model_validator(mode="after")
     def check(self) -> Self:
         """Cross-section rules: channels agree, and nothing learned or averaged saw the test period."""

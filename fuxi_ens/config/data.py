@@ -14,7 +14,6 @@ from pydantic import (
 
 from fuxi_ens import channels as vocabulary
 from fuxi_ens.config.base import Period, Periods, Section
-from fuxi_ens.config.fields import Channels
 from fuxi_ens.times import hours
 
 
@@ -71,7 +70,7 @@ class PrepareConfig(Section):
     """Valid times to copy; empty means data.train, data.validation and data.test."""
     times_per_shard: PositiveInt = 20
     """Times in one file; a chunk always holds one."""
-    codec: Literal["blosc-lz4", "blosc-zstd", "zstd"] = "blosc-lz4"
+    codec: Literal["blosc-lz4", "blosc-zstd"] = "blosc-lz4"
     codec_level: Annotated[int, Field(ge=0, le=9)] = 5
     keep_bits: dict[str, Annotated[int, Field(ge=1, le=23)]] = Field(default_factory=dict)
     """Mantissa bits to keep, by channel name without level (z, t, u10m, tp); others keep all 23."""
@@ -91,13 +90,24 @@ class ClimatologyStoreConfig(Section):
 
     periods: tuple[Period, ...] = ()
     """Years to average; empty means data.train. Never test or validation years."""
-    channels: Channels = vocabulary.CHANNELS_78
+    channels: tuple[str, ...] = ()
+    """Channels to average; empty means model.channels."""
     window_days: Annotated[int, Field(ge=1, le=181)] = 61
     """Full width of the triangular window around a day of the year; odd."""
     quantiles: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.02, 0.05, 0.1, 0.9, 0.95, 0.98, 0.99)
     """Thresholds of events; empty makes none, which is much cheaper."""
-    quantile_channels: tuple[str, ...] = ("t2m", "tp", "u10m", "v10m", "z500", "t850", "msl")
-    """Channels that get quantiles, of those in `channels`."""
+    quantile_channels: tuple[str, ...] = tuple(
+        part for name in vocabulary.HEADLINE for part in vocabulary.components(name)
+    )
+    """Those of `channels` that get quantiles; both components of a wind give its speed too."""
+
+    @field_validator("channels", "quantile_channels")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [name for name in names if not vocabulary.is_channel(name)]
+        if unknown:
+            raise ValueError(f"unknown channels {unknown}; names are like those of model.channels")
+        return vocabulary.in_tensor_order(tuple(set(names)))
 
     @model_validator(mode="after")
     def _centered(self) -> Self:

@@ -114,6 +114,11 @@ class ModelConfig(Section):
             raise ValueError(
                 f"embedding {self.embedding} over {self.heads} heads must give an even head size for rotary positions"
             )
+        if self.patterns >= 2 * len(self.channels):
+            raise ValueError(
+                f"latent_rank {self.latent_rank} must be smaller than the number of latent channels, 2 frames of "
+                f"{len(self.channels)}"
+            )
         if self.logvar_bounds and not self.logvar_bounds[0] < self.initial_logvar < self.logvar_bounds[1]:
             raise ValueError(f"initial_logvar {self.initial_logvar} must lie inside logvar_bounds {self.logvar_bounds}")
         return self
@@ -197,7 +202,7 @@ class TrainConfig(Section):
     checkpoint_every: PositiveInt = 500
     log_every: PositiveInt = 50
     collapse_alarm_logs: PositiveInt = 3
-    """Logged iterations in a row with a posterior that tells nothing beyond the prior, after which a warning says so."""
+    """Logged iterations in a row with a posterior that says no more than the prior, after which a warning comes."""
 
 
 class InitTimes(Section):

@@ -51,10 +51,23 @@ def dask_client(config: DaskConfig, threads: int) -> Iterator[Client]:
     }
     with (
         dask.config.set(settings),
+        _quiet(),
         _cluster(config, threads) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Dask's account of itself, which would bury the progress of a batch job."""
+    logger = logging.getLogger("distributed")
+    level = logger.level
+    logger.setLevel(_LOG_LEVEL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def run_tasks(

@@ -191,12 +191,15 @@ def open_analysis(
     return Analysis(store, fields, grid, stored[on_step & ~np.isin(stored, skipped)], skipped)
 
 
-def open_configured(config: Config) -> Analysis:
-    """The analysis of data.store, without the times of data.skip_list. Raises StoreError."""
+def open_configured(config: Config, channels: tuple[str, ...] | None = None) -> Analysis:
+    """The analysis of data.store, without the times of data.skip_list; model.channels unless others are given.
+
+    Raises StoreError.
+    """
     data, model = config.data, config.model
     return open_analysis(
         data.store,
-        model.channels,
+        channels or model.channels,
         model.grid,
         data.step_size,
         threads=data.read_threads,

@@ -25,6 +25,7 @@ class Reading:
     step_size: np.timedelta64
     threads: int
     skip_list: Path | None
+    made_from: tuple[str, ...]
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Another for each pass, so that none is served a store that was opened before it was rewritten."""
 
@@ -32,7 +33,10 @@ class Reading:
     def of(cls, config: Config, channels: tuple[str, ...]) -> "Reading":
         """Reading `channels` of data.store as the config describes it."""
         data = config.data
-        return cls(data.store, channels, config.model.grid, data.step_size, data.read_threads, data.skip_list)
+        made_from = (config.prepare.source,) if config.prepare else ()
+        return cls(
+            data.store, channels, config.model.grid, data.step_size, data.read_threads, data.skip_list, made_from
+        )
 
     def open(self) -> Analysis:
         """The analysis, opened at the first call in this process. Raises StoreError."""
@@ -49,4 +53,5 @@ def _open(reading: Reading) -> Analysis:
         reading.step_size,
         threads=reading.threads,
         skip_list=reading.skip_list,
+        made_from=reading.made_from,
     )

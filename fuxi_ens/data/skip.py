@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fuxi_ens.errors import StoreError
 from fuxi_ens.files import write_atomic
@@ -23,9 +24,11 @@ Reasons = Mapping[np.datetime64, str]
 
 def entries(reasons: Reasons) -> list[dict[str, str | float]]:
     """The times to skip as they stand in the file, in order of time."""
-    times = np.array(sorted(reasons), dtype="datetime64[ns]")
-    words = [reasons[time] for time in sorted(reasons)]
-    return [_entry(times[first : last + 1], words[first]) for first, last in _runs(times, words)]
+    times = np.array(list(reasons), dtype="datetime64[ns]")
+    words, code = np.unique(np.array([*reasons.values(), ""]), return_inverse=True)
+    order = np.argsort(times)
+    times, code = times[order], code[:-1][order]
+    return [_entry(times[first:stop], str(words[code[first]])) for first, stop in _runs(times, code)]
 
 
 def write_skip_list(path: Path, store: str, reasons: Reasons) -> None:
@@ -67,21 +70,18 @@ def _content(path: Path, store: str) -> dict[str, Any]:
     return content
 
 
-def _runs(times: Times, words: list[str]) -> Iterator[tuple[int, int]]:
-    """First and last index of runs with one reason and one step; two times are no run yet."""
+def _runs(times: Times, code: NDArray[np.intp]) -> Iterator[tuple[int, int]]:
+    """Begin and end of runs with one reason and one step; two times are no run yet."""
+    same, step = np.diff(code) == 0, np.diff(times)
+    # A run goes on to the next time if the step to it, and the step after it, are alike and within one reason.
+    breaks = np.flatnonzero(~(same[1:] & same[:-1] & (step[1:] == step[:-1]))) + 1
     first = 0
     while first < len(times):
-        last = first
-        while (
-            last + 1 < len(times)
-            and words[last + 1] == words[first]
-            and times[last + 1] - times[last] == times[first + 1] - times[first]
-        ):
-            last += 1
-        if last - first < 2:
-            last = first
-        yield first, last
-        first = last + 1
+        later = int(np.searchsorted(breaks, first + 1))
+        stop = int(breaks[later]) + 1 if later < len(breaks) else len(times)
+        stop = stop if stop - first > 2 else first + 1
+        yield first, stop
+        first = stop
 
 
 def _entry(run: Times, reason: str) -> dict[str, str | float]:
@@ -92,6 +92,8 @@ def _entry(run: Times, reason: str) -> dict[str, str | float]:
 
 
 def _times(entry: Any) -> Times:
+    if not isinstance(entry, dict):
+        raise TypeError(f"{entry!r} is no entry")
     first, last = (np.datetime64(entry.get(key, entry["time"]), "ns") for key in ("time", "until"))
     step = hours(float(entry.get("step_hours", 1.0)))
     if np.isnat(first) or np.isnat(last) or not first <= last or not step > np.timedelta64(0):

@@ -15,8 +15,8 @@ def static_fields(store: str, grid: LatLonGrid) -> Frames:
     """[6, latitude, longitude] float32: orography (area mean 0, std 1), land-sea mask, sin/cos lat, sin/cos lon."""
     dataset = open_store(store).dataset
     require_grid(dataset, grid, store)
-    orography = _field(dataset, vocabulary.STATIC_OROGRAPHY, store)
-    land = _field(dataset, vocabulary.STATIC_LAND_SEA_MASK, store)
+    orography = read_static(dataset, vocabulary.STATIC_OROGRAPHY, store)
+    land = read_static(dataset, vocabulary.STATIC_LAND_SEA_MASK, store)
     weights = area_weights(grid.latitude)[:, None]
     anomaly = orography - np.mean(orography * weights)
     relief = np.sqrt(np.mean(anomaly**2 * weights))
@@ -28,7 +28,8 @@ def static_fields(store: str, grid: LatLonGrid) -> Frames:
     return np.stack([anomaly, land, *position]).astype(np.float32)
 
 
-def _field(dataset: xr.Dataset, name: str, store: str) -> NDArray[np.float64]:
+def read_static(dataset: xr.Dataset, name: str, store: str) -> NDArray[np.float64]:
+    """One static field, [latitude, longitude] in file units. Raises StoreError when it is absent or has gaps."""
     if name not in dataset:
         raise StoreError(f"{store} lacks the static field {name!r}; name a store that has it in data.static_store")
     array = dataset[name]

@@ -14,6 +14,7 @@ from fuxi_ens.data.era5 import Frames
 from fuxi_ens.errors import UserError
 from fuxi_ens.model import FuxiEns
 from fuxi_ens.model.block import seeded_dropout
+from fuxi_ens.model.latent import draw
 from fuxi_ens.model.noise import Noise, Stream
 from fuxi_ens.times import clock, label, lead_times
 
@@ -82,7 +83,8 @@ def _advance(
     newest = np.repeat(init_time + step * settings.step_size, len(numbers))
     clock_B3 = torch.from_numpy(clock(newest, step)).to(device)
     dropout = seeded_dropout(model.config.dropout, noise)
-    return model.step(state_MTCHW, clock_B3, noise.normal(state_MTCHW.shape), dropout)
+    eps, xi = draw(noise, state_MTCHW.shape, model.config.patterns)
+    return model.step(state_MTCHW, clock_B3, eps, dropout, xi)
 
 
 def _refuse_non_finite(

@@ -3,12 +3,14 @@
 CRPS = mean_m |x_m - y| - c * sum_mn |x_m - x_n| with c = 1 / (2 M^2) (standard) or 1 / (2 M (M - 1)) (fair).
 """
 
+import math
 from typing import get_args
 
 import torch
 from torch import Tensor
 
 from fuxi_ens.config import ALMOST_FAIR_ALPHA, Estimator
+from fuxi_ens.losses.pairs import PairScore
 
 
 def spread_factor(members: int, estimator: Estimator, alpha: float) -> float:
@@ -31,7 +33,9 @@ def ensemble_crps(
     alpha: float = ALMOST_FAIR_ALPHA,
     member_dim: int = 1,
 ) -> Tensor:
-    """CRPS per point in float32; the result has the shape of `target`. NaN in a member or the target gives NaN.
+    """CRPS per point in float32, float64 for float64; the result has the shape of `target`.
+
+    NaN in a member or the target gives NaN. The derivative between equal values is 0.
 
     Args:
         ensemble: Members along `member_dim`, the other dimensions as in `target`.
@@ -41,16 +45,14 @@ def ensemble_crps(
         alpha: Weight of the fair part.
         member_dim: Dimension of `ensemble` that holds the members.
     """
+    dim = member_dim % ensemble.ndim
+    shape = ensemble.shape
+    points = shape[:dim] + shape[dim + 1 :]
+    assert target.shape == points, f"members of shape {tuple(points)} against a target of {tuple(target.shape)}"
+    factor = spread_factor(shape[dim], estimator, alpha)
+    outer, inner = math.prod(shape[:dim]), math.prod(shape[dim + 1 :])
     with torch.autocast(target.device.type, enabled=False):
-        error = ensemble.float() - target.float().unsqueeze(member_dim)
-        members = error.shape[member_dim]
-        skill = error.abs().mean(member_dim)
-        if members == 1:
-            spread_factor(members, estimator, alpha)
-            return skill
-        # Sorted errors turn the double sum over pairs into one sum: sum_mn |x_m - x_n| = 2 sum_k (2k - M - 1) x_(k).
-        ordered = error.sort(dim=member_dim).values
-        rank = torch.arange(1, members + 1, device=error.device, dtype=error.dtype)
-        weight = (2.0 * rank - members - 1.0) * (2.0 * spread_factor(members, estimator, alpha))
-        spread: Tensor = torch.tensordot(ordered.movedim(member_dim, -1), weight, dims=1)
-        return skill - spread
+        score: Tensor = PairScore.apply(  # type: ignore[no-untyped-call]
+            ensemble.reshape(outer, shape[dim], inner), target.reshape(outer, inner), factor
+        )
+    return score.view(target.shape)

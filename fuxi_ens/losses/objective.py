@@ -3,7 +3,8 @@
 Shape legend: B batch, C channels, H latitude, W longitude.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -27,9 +28,25 @@ class ObjectiveTerms:
     error: Tensor
     """CRPS or absolute error, weighted mean in standardized units."""
     kl: Tensor
-    """Mean KL(Q || P) per element in nats; 0 for a deterministic stage."""
+    """Mean KL per element in nats; 0 for a deterministic stage."""
+    kl_penalty: Tensor
+    """What `kl_weight` multiplies: `kl`, or what free bits make of it."""
+    kl_weight: float
     error_C: Tensor
     """`error` per channel without the channel weights."""
+    monitors: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
+    """Diagnostics of the distributions and of the ensemble; only where they were asked for."""
+
+    def record(self, channels: tuple[str, ...]) -> dict[str, float | Mapping[str, float]]:
+        """All terms and monitors as numbers by name."""
+        scalars = {"loss": self.total, "error": self.error, "kl": self.kl, "kl_penalty": self.kl_penalty}
+        errors = dict(zip(channels, self.error_C.tolist(), strict=True))
+        return {
+            **{name: value.item() for name, value in scalars.items()},
+            "kl_weight": self.kl_weight,
+            "error_channels": errors,
+            **self.monitors,
+        }
 
 
 def channel_means(score_BCHW: Tensor, valid_BCHW: Tensor, area_H: Tensor) -> Tensor:

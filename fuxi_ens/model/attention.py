@@ -3,9 +3,14 @@
 Shape legend: B batch, h/w token rows and columns, D embedding, X windows, L tokens in a window, A heads, K head size.
 """
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from fuxi_ens.config import ModelConfig
+from fuxi_ens.model.precision import attention_type, no_autocast, product_type
 
 MASKED = -100.0
 """Added to the logits of token pairs that the shift brought together across the poles; the release's value."""
@@ -46,45 +51,77 @@ def rotary_table(length: int, head_size: int) -> tuple[Tensor, Tensor]:
     return angle.cos(), angle.sin()
 
 
-def rotate(x: Tensor, cos_LK: Tensor, sin_LK: Tensor) -> Tensor:
-    """Turn interleaved pairs of the last dimension of [..., L, K] by the table's angles, in float32."""
-    even, odd = x[..., 0::2].float(), x[..., 1::2].float()
-    turned = torch.stack([even * cos_LK - odd * sin_LK, even * sin_LK + odd * cos_LK], dim=-1)
-    return turned.flatten(-2).to(x.dtype)
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn interleaved pairs of the last dimension by the table's angles, which broadcast; float32 at least."""
+    even, odd = x[..., 0::2], x[..., 1::2]
+    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    return turned.flatten(-2)
 
 
-class WindowAttention(nn.Module):
-    """Self-attention inside windows; `shift` > 0 first rolls the grid by that many tokens both ways."""
+class WindowTables(NamedTuple):
+    """What all blocks of a network share: rotary angles [L, 1, K/2] and the mask of shifted windows [B * X, 1, L, L].
+
+    The mask is None where no block is shifted.
+    """
 
     cos: Tensor
     sin: Tensor
     mask: Tensor | None
 
-    def __init__(self, embedding: int, heads: int, token_grid: tuple[int, int], window: int, shift: int) -> None:
+
+class Windows(nn.Module):
+    """The one home of a network's window tables: at release size a mask takes 21 MB, and 24 blocks are shifted."""
+
+    cos: Tensor
+    sin: Tensor
+    mask: Tensor | None
+
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.heads, self.token_grid, self.window, self.shift = heads, token_grid, window, shift
+        window = config.window
+        cos, sin = rotary_table(window * window, config.embedding // config.heads)
+        shifted = config.block_shift and config.blocks_per_layer > 1
+        mask = shift_mask(config.token_grid, window, config.block_shift)[:, None] if shifted else None
+        self.register_buffer("cos", cos[:, None], persistent=False)
+        self.register_buffer("sin", sin[:, None], persistent=False)
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, batch: int) -> WindowTables:
+        """Tables for a batch of this size, cast and repeated once for all blocks."""
+        if self.mask is None:
+            return WindowTables(self.cos, self.sin, None)
+        mask = self.mask.to(attention_type(self.mask))
+        return WindowTables(self.cos, self.sin, mask if batch == 1 else mask.repeat(batch, 1, 1, 1))
+
+
+class WindowAttention(nn.Module):
+    """Self-attention inside windows; `shift` > 0 first rolls the grid by that many tokens both ways."""
+
+    def __init__(self, embedding: int, heads: int, window: int, shift: int) -> None:
+        super().__init__()
+        self.heads, self.window, self.shift = heads, window, shift
         self.wq = nn.Linear(embedding, embedding, bias=False)
         self.wk = nn.Linear(embedding, embedding, bias=False)
         self.wv = nn.Linear(embedding, embedding, bias=False)
         self.wo = nn.Linear(embedding, embedding, bias=False)
-        cos, sin = rotary_table(window * window, embedding // heads)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
-        mask = shift_mask(token_grid, window, shift)[:, None] if shift else None
-        self.register_buffer("mask", mask, persistent=False)
 
-    def forward(self, x_BhwD: Tensor) -> Tensor:
+    def forward(self, x_BhwD: Tensor, tables: WindowTables) -> Tensor:
         """[B, h, w, D] to the same shape."""
+        B, h, w, _ = x_BhwD.shape
+        x_BhwD = x_BhwD.to(product_type(x_BhwD))  # once, not for each of the three maps
         rolled = torch.roll(x_BhwD, (-self.shift, -self.shift), (1, 2)) if self.shift else x_BhwD
-        window_BXLD = to_windows(rolled, self.window)
-        q, k, v = (self._split(project(window_BXLD)) for project in (self.wq, self.wk, self.wv))
-        q, k = rotate(q, self.cos, self.sin), rotate(k, self.cos, self.sin)
-        mask = None if self.mask is None else self.mask.to(q.dtype)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        out = from_windows(self.wo(mixed.transpose(2, 3).flatten(3)), self.token_grid, self.window)
+        window_XLD = to_windows(rolled, self.window).flatten(0, 1)
+        q, k, v = (project(window_XLD).unflatten(-1, (self.heads, -1)) for project in (self.wq, self.wk, self.wv))
+        q, k = rotate(q, tables.cos, tables.sin), rotate(k, tables.cos, tables.sin)
+        mixed_XLAK = attend(q, k, v, tables.mask if self.shift else None)
+        out_BXLD = self.wo(mixed_XLAK.flatten(2)).unflatten(0, (B, -1))
+        out = from_windows(out_BXLD, (h, w), self.window)
         return torch.roll(out, (self.shift, self.shift), (1, 2)) if self.shift else out
 
-    def _split(self, x_BXLD: Tensor) -> Tensor:
-        """[B, X, L, D] to [B, X, A, L, K]."""
-        B, X, L, D = x_BXLD.shape
-        return x_BXLD.view(B, X, L, self.heads, D // self.heads).transpose(2, 3)
+
+def attend(q_XLAK: Tensor, k_XLAK: Tensor, v_XLAK: Tensor, mask: Tensor | None) -> Tensor:
+    """Softmax attention over the tokens of a window, [X, L, A, K], in `attention_type`."""
+    # Four dimensions: with five, torch leaves its fused kernel and keeps every attention matrix for the gradient.
+    q, k, v = (x.to(attention_type(x)).transpose(1, 2) for x in (q_XLAK, k_XLAK, v_XLAK))
+    with no_autocast(q):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)

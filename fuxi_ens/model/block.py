@@ -4,24 +4,19 @@ Shape legend: B batch, h/w token rows and columns, D embedding.
 """
 
 from collections.abc import Callable
-from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from fuxi_ens.config import ModelConfig
-from fuxi_ens.model.attention import WindowAttention
+from fuxi_ens.model.attention import WindowAttention, WindowTables
 from fuxi_ens.model.noise import Noise
-
-_NORM_EPS = 1e-6
+from fuxi_ens.model.norm import LayerNorm
 
 Dropout = Callable[[Tensor], Tensor]
 """Applied to tokens; carries its own probability and random stream."""
-
-
-def norm(x: Tensor) -> Tensor:
-    """Layer norm without parameters over the last dimension, in float32 whatever the autocast type."""
-    return F.layer_norm(x.float(), x.shape[-1:], eps=_NORM_EPS)
 
 
 def conditioning(embedding: int, parts: int) -> nn.Sequential:
@@ -56,14 +51,15 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, shift: int) -> None:
         super().__init__()
         self.adaln = conditioning(config.embedding, 6)
-        self.attn = WindowAttention(config.embedding, config.heads, config.token_grid, config.window, shift)
+        self.norm = LayerNorm(config)
+        self.attn = WindowAttention(config.embedding, config.heads, config.window, shift)
         self.mlp = GatedMLP(config.embedding, config.mlp_hidden)
 
-    def forward(self, x_BhwD: Tensor, cond_BD: Tensor) -> Tensor:
+    def forward(self, x_BhwD: Tensor, cond_BD: Tensor, tables: WindowTables) -> Tensor:
         """[B, h, w, D] and [B, D] to [B, h, w, D]."""
         scale1, shift1, gate1, scale2, shift2, gate2 = self.adaln(cond_BD)[:, None, None].chunk(6, dim=-1)
-        x = x_BhwD + gate1 * self.attn(norm(x_BhwD) * (1 + scale1) + shift1)
-        out: Tensor = x + gate2 * self.mlp(norm(x) * (1 + scale2) + shift2)
+        x = x_BhwD + gate1 * self.attn(self.norm(x_BhwD) * (1 + scale1) + shift1, tables)
+        out: Tensor = x + gate2 * self.mlp(self.norm(x) * (1 + scale2) + shift2)
         return out
 
 
@@ -72,39 +68,34 @@ class Layer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        shifts = [(i % 2) * (config.window // 2) for i in range(config.blocks_per_layer)]
+        shifts = [(i % 2) * config.block_shift for i in range(config.blocks_per_layer)]
         self.blocks = nn.ModuleList(Block(config, shift) for shift in shifts)
+        self.recompute = False
 
-    def forward(self, x_BhwD: Tensor, cond_BD: Tensor) -> Tensor:
-        """[B, h, w, D] to the same shape."""
+    def forward(self, x_BhwD: Tensor, cond_BD: Tensor, tables: WindowTables) -> Tensor:
+        """[B, h, w, D] to the same shape. With `recompute`, a block keeps its input only and runs again backwards."""
         for block in self.blocks:
-            x_BhwD = block(x_BhwD, cond_BD)
+            if self.recompute and torch.is_grad_enabled():
+                # No block draws random numbers: their state need not be kept.
+                x_BhwD = checkpoint(block, x_BhwD, cond_BD, tables, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x_BhwD = block(x_BhwD, cond_BD, tables)
         return x_BhwD
 
 
 class ScaleShift(nn.Module):
     """Final norm of the trunk, scaled and shifted by the condition."""
 
-    def __init__(self, embedding: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.scale_shift = conditioning(embedding, 2)
+        self.norm = LayerNorm(config)
+        self.scale_shift = conditioning(config.embedding, 2)
 
     def forward(self, x_BhwD: Tensor, cond_BD: Tensor) -> Tensor:
         """[B, h, w, D] to the same shape."""
         scale, shift = self.scale_shift(cond_BD)[:, None, None].chunk(2, dim=-1)
-        out: Tensor = norm(x_BhwD) * (1 + scale) + shift
+        out: Tensor = self.norm(x_BhwD) * (1 + scale) + shift
         return out
-
-
-def run_trunk(
-    layers: nn.ModuleList, final: ScaleShift, token_BhwD: Tensor, cond_BD: Tensor, dropout: Dropout
-) -> Tensor:
-    """All layers plus the long residual from the undropped embedding; dropout before each layer (model.md 2.4)."""
-    x = token_BhwD
-    for layer in layers:
-        x = cast("Layer", layer)(dropout(x), cond_BD)
-    out: Tensor = final(x, cond_BD) + token_BhwD
-    return out
 
 
 def no_dropout(x: Tensor) -> Tensor:

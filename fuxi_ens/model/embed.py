@@ -7,6 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fuxi_ens.config import ModelConfig
+from fuxi_ens.model.norm import LayerNorm
+from fuxi_ens.model.precision import no_autocast
+from fuxi_ens.times import HISTORY
+
 STATIC_FIELDS = 6
 _FREQUENCIES = 128
 
@@ -17,18 +22,19 @@ class PatchEmbed(nn.Module):
     Rows that fill no whole patch are dropped, as the release drops the South Pole.
     """
 
-    def __init__(self, in_channels: int, embedding: int, patch: int) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.input_proj = nn.Conv2d(in_channels, embedding, patch, patch)
-        self.const_proj = nn.Conv2d(STATIC_FIELDS, embedding, patch, patch)
-        self.norm = nn.LayerNorm(embedding, bias=False)
+        width, patch = config.embedding, config.patch
+        self.input_proj = nn.Conv2d(HISTORY * len(config.channels), width, patch, patch)
+        self.const_proj = nn.Conv2d(STATIC_FIELDS, width, patch, patch)
+        self.norm = LayerNorm(config, scaled=True)
 
     def forward(self, x_BCHW: Tensor, const_CHW: Tensor) -> Tensor:
         """[B, C, H, W] and [6, H, W] to tokens [B, h, w, D]."""
         token_BDhw = self.input_proj(x_BCHW) + self.const_proj(const_CHW[None])
         # The residual stream starts here and stays float32; only matrix products run in the autocast type.
-        with torch.autocast(token_BDhw.device.type, enabled=False):
-            out: Tensor = self.norm(token_BDhw.permute(0, 2, 3, 1).float())
+        with no_autocast(token_BDhw):
+            out: Tensor = self.norm(token_BDhw.permute(0, 2, 3, 1))
         return out
 
 
@@ -65,9 +71,10 @@ class PatchHead(nn.ConvTranspose2d):
     def field(self, token_BhwD: Tensor, height: int) -> Tensor:
         """[B, h, w, D] to [B, C, height, W]; rows beyond the last token row hold the bias (model.md 2.5)."""
         token_BDhw = token_BhwD.permute(0, 3, 1, 2)
-        missing_rows = -(-height // self.kernel_size[0]) - token_BDhw.shape[2]
-        padded = F.pad(token_BDhw, (0, 0, 0, missing_rows))
+        rows = (height + self.kernel_size[0] - 1) // self.kernel_size[0]
+        if rows > token_BDhw.shape[2]:
+            token_BDhw = F.pad(token_BDhw, (0, 0, 0, rows - token_BDhw.shape[2]))
         # float32: eight bits of a full field would be coarser than what it changes in 6 h.
-        with torch.autocast(padded.device.type, enabled=False):
-            out: Tensor = self(padded.float())
+        with no_autocast(token_BDhw):
+            out: Tensor = self(token_BDhw.float())
         return out[:, :, :height]

@@ -14,9 +14,12 @@ from torch import Tensor, nn
 
 from fuxi_ens import channels as vocabulary
 from fuxi_ens.config import ModelConfig
-from fuxi_ens.model.block import Dropout, Layer, ScaleShift, no_dropout, run_trunk
+from fuxi_ens.model.attention import Windows
+from fuxi_ens.model.block import Dropout, Layer, ScaleShift, no_dropout
 from fuxi_ens.model.embed import STATIC_FIELDS, PatchEmbed, PatchHead, ScalarEmbed
 from fuxi_ens.model.gaussian import DiagonalGaussian
+from fuxi_ens.model.latent import Latent, PatternHead
+from fuxi_ens.model.low_rank import LowRankGaussian
 from fuxi_ens.model.normalizer import fill_missing, to_physical, to_standard
 from fuxi_ens.times import HISTORY
 
@@ -27,17 +30,22 @@ class Backbone(nn.Module):
     def __init__(self, config: ModelConfig, layers: int) -> None:
         super().__init__()
         width = config.embedding
-        self.patch_embed = PatchEmbed(HISTORY * len(config.channels), width, config.patch)
+        self.patch_embed = PatchEmbed(config)
         self.step_embed, self.hour_embed, self.doy_embed = ScalarEmbed(width), ScalarEmbed(width), ScalarEmbed(width)
+        self.windows = Windows(config)
         self.layers = nn.ModuleList(Layer(config) for _ in range(layers))
-        self.norm_layer = ScaleShift(width)
+        self.norm_layer = ScaleShift(config)
 
     def tokens(self, x_BTCHW: Tensor, const_CHW: Tensor, clock_B3: Tensor, dropout: Dropout) -> Tensor:
-        """Trunk output [B, h, w, D]."""
+        """Trunk output [B, h, w, D]: all layers, dropout before each, plus the undropped embedding (model.md 2.4)."""
         step_B, hour_B, doy_B = clock_B3.unbind(-1)
         cond_BD = self.step_embed(step_B) + self.hour_embed(hour_B) + self.doy_embed(doy_B)
         token_BhwD = self.patch_embed(x_BTCHW.flatten(1, 2), const_CHW)
-        return run_trunk(self.layers, self.norm_layer, token_BhwD, cond_BD, dropout)
+        x_BhwD, tables = token_BhwD, self.windows(len(token_BhwD))
+        for layer in self.layers:
+            x_BhwD = layer(dropout(x_BhwD), cond_BD, tables)
+        out: Tensor = self.norm_layer(x_BhwD, cond_BD) + token_BhwD
+        return out
 
 
 class PerturbationNet(Backbone):
@@ -50,15 +58,19 @@ class PerturbationNet(Backbone):
         self.logvar = PatchHead(config.embedding, latent, config.patch)
         nn.init.constant_(cast("Tensor", self.logvar.bias), config.initial_logvar)
         self.bounds = config.logvar_bounds
+        self.patterns = PatternHead(config) if config.patterns else None
 
-    def forward(self, x_BTCHW: Tensor, const_CHW: Tensor, clock_B3: Tensor, dropout: Dropout) -> DiagonalGaussian:
+    def forward(self, x_BTCHW: Tensor, const_CHW: Tensor, clock_B3: Tensor, dropout: Dropout) -> Latent:
         """Standardized frames to a Gaussian over [B, T, C, H, W]."""
         token_BhwD = self.tokens(x_BTCHW, const_CHW, clock_B3, dropout)
         height = x_BTCHW.shape[-2]
         shape = x_BTCHW.shape
         mean = self.mean.field(token_BhwD, height).view(shape)
         logvar = self.logvar.field(token_BhwD, height).view(shape)
-        return DiagonalGaussian.clamped(mean, logvar, self.bounds)
+        diagonal = DiagonalGaussian.clamped(mean, logvar, self.bounds)
+        if self.patterns is None:
+            return diagonal
+        return LowRankGaussian(diagonal.mean, diagonal.logvar, *self.patterns(token_BhwD))
 
 
 class PredictionHeads(nn.Module):
@@ -99,7 +111,7 @@ class FuxiEns(nn.Module):
     log1p: Tensor
     input_mask: Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, *, posterior: bool = True) -> None:
         super().__init__()
         self.config = config
         count = len(config.channels)
@@ -113,7 +125,7 @@ class FuxiEns(nn.Module):
             "input_mask", torch.tensor([float(v.input) for v in variables])[:, None, None], persistent=False
         )
         self.dist_p = PerturbationNet(config)
-        self.dist_q = PerturbationNet(config)
+        self.dist_q = PerturbationNet(config) if posterior else None
         self.decoder = nn.ModuleList([ForecastNet(config)])
 
     def standardize(self, frames: Tensor) -> Tensor:
@@ -128,14 +140,15 @@ class FuxiEns(nn.Module):
         """Missing values to 0, accumulations to 0 (model.md 1.2)."""
         return fill_missing(x) * self.input_mask
 
-    def prior(self, x_BTCHW: Tensor, clock_B3: Tensor, dropout: Dropout = no_dropout) -> DiagonalGaussian:
+    def prior(self, x_BTCHW: Tensor, clock_B3: Tensor, dropout: Dropout = no_dropout) -> Latent:
         """P from the two history frames, standardized, no NaN."""
-        out: DiagonalGaussian = self.dist_p(x_BTCHW, self.const, clock_B3, dropout)
+        out: Latent = self.dist_p(x_BTCHW, self.const, clock_B3, dropout)
         return out
 
-    def posterior(self, x_BTCHW: Tensor, clock_B3: Tensor, dropout: Dropout = no_dropout) -> DiagonalGaussian:
+    def posterior(self, x_BTCHW: Tensor, clock_B3: Tensor, dropout: Dropout = no_dropout) -> Latent:
         """Q from the newest history frame and the true next frame; `clock_B3` is that of the newest history frame."""
-        out: DiagonalGaussian = self.dist_q(x_BTCHW, self.const, clock_B3, dropout)
+        assert self.dist_q is not None, "built for forecasts, without posterior"
+        out: Latent = self.dist_q(x_BTCHW, self.const, clock_B3, dropout)
         return out
 
     def predict(self, x_BTCHW: Tensor, s_BTCHW: Tensor, clock_B3: Tensor) -> Tensor:
@@ -145,17 +158,23 @@ class FuxiEns(nn.Module):
             raw = x_BTCHW[:, -1] + self.increment_std[:, None, None] * raw
         return self._fill_polar_rows(raw)
 
-    def step(self, frames_BTCHW: Tensor, clock_B3: Tensor, eps: Tensor, dropout: Dropout) -> Tensor:
+    def step(
+        self, frames_BTCHW: Tensor, clock_B3: Tensor, eps: Tensor, dropout: Dropout, xi: Tensor | None = None
+    ) -> Tensor:
         """One 6-hour step of a forecast: history in model units to the next history, [B, T, C, H, W].
 
         Frame 0 of the result is frame 1 of the input, bit for bit. An input channel that is missing (NaN) at a point of
-        the newest frame stays missing there, so that the network always sees the channel's mean (model.md 8, row 20).
+        the newest frame stays missing there, so that the network always sees the channel's mean (model.md 8, row 20),
+        unless `missing_points` says otherwise. `dropout` is used if `forecast_dropout` says so. `eps` and `xi` are what
+        `latent.draw` gives.
         """
         newest = frames_BTCHW[:, -1]
         x = self.network_input(self.standardize(frames_BTCHW))
-        perturbation = self.prior(x, clock_B3, dropout).sample(eps)
+        kept = dropout if self.config.forecast_dropout else no_dropout
+        perturbation = self.prior(x, clock_B3, kept).sample(eps, xi)
         frame = self.to_physical(self.predict(x, perturbation, clock_B3))
-        frame = torch.where(torch.isnan(newest) & (self.input_mask > 0), newest, frame)
+        if self.config.missing_points == "missing":
+            frame = torch.where(torch.isnan(newest) & (self.input_mask > 0), newest, frame)
         return torch.stack([newest, frame], dim=1)
 
     def _fill_polar_rows(self, y_BCHW: Tensor) -> Tensor:
@@ -167,7 +186,10 @@ class FuxiEns(nn.Module):
         return torch.cat([y_BCHW[:, :, :covered], extra], dim=2)
 
 
-def build_model(config: ModelConfig, device: str | torch.device = "cpu") -> FuxiEns:
-    """Construct the network on `device`; "meta" takes no memory and serves to count."""
+def build_model(config: ModelConfig, device: str | torch.device = "cpu", *, posterior: bool = True) -> FuxiEns:
+    """Construct the network on `device`; "meta" takes no memory and serves to count.
+
+    Without `posterior` it can forecast but not be trained: Q is needed in training only.
+    """
     with torch.device(device):
-        return FuxiEns(config)
+        return FuxiEns(config, posterior=posterior)

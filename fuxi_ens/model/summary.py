@@ -1,24 +1,46 @@
-"""Size of a network, counted on the meta device: takes no memory, whatever the size."""
+"""Size and work of a network, counted on the meta device: takes no memory, whatever the size."""
 
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fuxi_ens.config import ModelConfig
+from fuxi_ens.model.block import no_dropout
+from fuxi_ens.model.blocks import blocks_of
 from fuxi_ens.model.fuxi_ens import build_model
+from fuxi_ens.times import HISTORY
 
 
 def summarize(config: ModelConfig) -> dict[str, int]:
     """Parameters per network and bytes of the float32 weights that a forecast loads."""
-    model = build_model(config, device="meta")
+    model = build_model(config, "meta")
     prior, forecast = _parameters(model.dist_p), _parameters(model.decoder)
     rows, columns = config.token_grid
     return {
         "tokens": rows * columns,
         "prior_parameters": prior,
-        "posterior_parameters": _parameters(model.dist_q),
+        "posterior_parameters": prior,
         "forecast_parameters": forecast,
         "inference_parameters": prior + forecast,
         "inference_weight_bytes": 4 * (prior + forecast),
     }
+
+
+def step_flops(config: ModelConfig) -> int:
+    """Floating-point operations of one step of one member: two per multiplication and addition of a matrix product.
+
+    Elementwise work is not counted; it costs time by memory traffic, not by arithmetic.
+    """
+    model = build_model(config, "meta", posterior=False)
+    frames = torch.zeros(1, HISTORY, len(config.channels), config.height, config.width, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.step(frames, torch.zeros(1, 3, device="meta"), frames, no_dropout)
+    return int(counter.get_total_flops())
+
+
+def block_parameters(config: ModelConfig) -> int:
+    """Parameters of one block; all blocks are alike."""
+    return _parameters(next(blocks_of(build_model(config, "meta", posterior=False))))
 
 
 def _parameters(module: nn.Module) -> int:

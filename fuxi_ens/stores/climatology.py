@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
+from obstore.exceptions import BaseError
 
 from fuxi_ens.channels import DERIVED_SPEED, channel
 from fuxi_ens.errors import StoreError
@@ -19,7 +20,7 @@ from fuxi_ens.stores.border import open_store
 from fuxi_ens.times import Times, label
 
 Statistic = Literal["mean", "std", "quantile"]
-Fields = NDArray[np.float32]
+Values = NDArray[np.float32]
 
 SUFFIXES: Final[dict[Statistic, str]] = {"mean": "", "std": "_std", "quantile": "_quantile"}
 DAYS: Final = 366
@@ -30,12 +31,13 @@ _REMEDY: Final = "make one with `fuxi-ens data climatology CONFIG`"
 def array_name(name: str, statistic: Statistic = "mean") -> str:
     """Name on disk of a statistic of a channel or of a derived wind speed: 10m_wind_speed_std."""
     first = channel(DERIVED_SPEED.get(name, (name,))[0]).variable.file_name
-    stem = first.replace("u_component_of_wind", "wind_speed") if name in DERIVED_SPEED else first
+    # The height stays: 10m_u... and 10m_v... make 10m_wind_speed.
+    stem = f"{first.partition('_')[0]}_wind_speed" if name in DERIVED_SPEED else first
     return stem + SUFFIXES[statistic]
 
 
 @dataclass(frozen=True)
-class Climatology:
+class ClimatologyStore:
     """An open climatology. Names are channels or derived wind speeds; fields are read when asked for."""
 
     source: str
@@ -43,15 +45,15 @@ class Climatology:
     dataset: xr.Dataset
     """Lazy; latitude 90..-90, longitude eastward from 0."""
 
-    def mean(self, name: str, valid_times: Times) -> Fields:
+    def mean(self, name: str, valid_times: Times) -> Values:
         """Means for the day of the year and hour of `valid_times`, [time, latitude, longitude] in file units."""
         return self._fields(self._array(name, "mean"), valid_times)
 
-    def std(self, name: str, valid_times: Times) -> Fields:
+    def std(self, name: str, valid_times: Times) -> Values:
         """Standard deviations, like `mean`."""
         return self._fields(self._array(name, "std"), valid_times)
 
-    def quantile(self, name: str, q: float, valid_times: Times) -> Fields:
+    def quantile(self, name: str, q: float, valid_times: Times) -> Values:
         """Quantiles, like `mean`. Raises StoreError unless this very quantile is there."""
         array = self._array(name, "quantile")
         stored = array["quantile"].values
@@ -77,7 +79,7 @@ class Climatology:
             raise StoreError(f"{self.source} has {stored} at the levels {have}, not at {level} hPa; {_REMEDY}")
         return array.sel(level=level)
 
-    def _fields(self, array: xr.DataArray, valid_times: Times) -> Fields:
+    def _fields(self, array: xr.DataArray, valid_times: Times) -> Values:
         index = pd.DatetimeIndex(valid_times)
         hours = array.indexes["hour"]
         unknown = ~index.hour.isin(hours) | (index != index.floor("h"))
@@ -91,11 +93,11 @@ class Climatology:
         fields = np.stack([self._field(array, hour, day) for hour, day in once.tolist()])
         return fields[position.ravel()]
 
-    def _field(self, array: xr.DataArray, hour: int, day: int) -> Fields:
+    def _field(self, array: xr.DataArray, hour: int, day: int) -> Values:
         field = array.sel(hour=hour, dayofyear=day).transpose("latitude", "longitude")
         try:
             values = np.asarray(field.values, dtype=np.float32)
-        except (OSError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError, BaseError) as error:
             raise StoreError(
                 f"{self.source}: cannot read {array.name} for day {day}, {hour:02d} UTC ({error})"
             ) from error
@@ -107,7 +109,7 @@ class Climatology:
         return values
 
 
-def open_climatology(source: str) -> Climatology:
+def open_climatology(source: str) -> ClimatologyStore:
     """Open our own climatology or WeatherBench 2's. Raises StoreError if `source` is no such store."""
     dataset = open_store(source).dataset
     missing = {"hour", "dayofyear", "latitude", "longitude"} - set(dataset.indexes)
@@ -119,4 +121,4 @@ def open_climatology(source: str) -> Climatology:
     days = dataset["dayofyear"].values
     if not np.array_equal(np.sort(days), np.arange(1, DAYS + 1)):
         raise StoreError(f"{source} has {len(days)} days of the year, expected 1 to {DAYS}; {_REMEDY}")
-    return Climatology(source, dataset)
+    return ClimatologyStore(source, dataset)

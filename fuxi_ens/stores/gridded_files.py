@@ -22,9 +22,10 @@ def gridded_paths(source: str) -> list[Path]:
     Raises StoreError for a pattern that matches nothing or something else, and for a zip archive.
     """
     path = Path(source)
-    if not glob.has_magic(source) or path.exists():
+    if "*" not in source or path.exists():
         return [path] if path.is_file() and _is_gridded(path) else []
-    paths = sorted(map(Path, glob.glob(source, recursive=True)))  # noqa: PTH207 - the pattern may be absolute
+    pattern = source.replace("[", "[[]")  # Only `*` is special, and folders may have brackets in their names.
+    paths = sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207 - the pattern may be absolute
     # A file that was never filled must not vanish from a series without a word.
     strange = [str(path) for path in paths if not (path.is_file() and _is_gridded(path))]
     if strange or not paths:

@@ -12,7 +12,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from fuxi_ens.checkpoint import is_complete, save_checkpoint
-from fuxi_ens.config import Config, Section, StageConfig
+from fuxi_ens.config import Config, Section, StageConfig, TrainConfig
 from fuxi_ens.data.era5 import FrameReader
 from fuxi_ens.data.loader import Batch, Loader, load_batch
 from fuxi_ens.data.samples import SampleIndex
@@ -28,6 +28,7 @@ from fuxi_ens.provenance import config_hash, provenance
 from fuxi_ens.times import Times
 from fuxi_ens.train.metrics_log import MetricsLog
 from fuxi_ens.train.module import TrainingModule
+from fuxi_ens.train.monitors import CollapseAlarm
 from fuxi_ens.train.schedule import kl_weight, learning_rate
 from fuxi_ens.train.setup import initial_model, open_frames, point_weights
 from fuxi_ens.train.state import Position, load_state, save_state
@@ -127,6 +128,7 @@ def _run_stage(run: Run, number: int, first: int, optimizer_state: dict[str, obj
     index = SampleIndex.legal(run.frames.times, data.train, data.step_size, stage.rollout_steps)
     loader = Loader(run.frames, data.step_size, stage.rollout_steps, stage.batch_size, run.device)
     todo = range(first, stage.iterations)
+    alarm = CollapseAlarm(stage, run.config.train.collapse_alarm_logs)
 
     def chosen(i: int) -> Times:
         return index.batch(i, stage.batch_size, seed=(run.config.run.seed, number))
@@ -136,6 +138,8 @@ def _run_stage(run: Run, number: int, first: int, optimizer_state: dict[str, obj
             advance(first, "resumed")
         for i, batch in zip(todo, loader.stream(chosen, todo), strict=True):
             terms = _iterate(run, module, optimizer, number, i, batch)
+            if terms.monitors:
+                alarm.hear(terms.monitors, terms.kl_weight)
             _after_iteration(run, optimizer, number, i + 1, terms, advance)
 
 
@@ -160,7 +164,7 @@ def _iterate(
         group["lr"] = learning_rate(stage, i)
     noise = Noise([Stream([run.config.run.seed, _NOISE_STREAM, number, i], run.device)])
     with torch.autocast(run.device.type, torch.bfloat16, enabled=train.precision == "bfloat16"):
-        terms: ObjectiveTerms = module(batch, noise, kl_weight(stage, i))
+        terms: ObjectiveTerms = module(batch, noise, kl_weight(stage, i), watch=_is_logged(train, stage, i + 1))
     _refuse_non_finite(run, terms, stage, i)
     # All networks, also those that this stage leaves alone: the clip counts every gradient.
     run.model.zero_grad(set_to_none=True)
@@ -175,6 +179,10 @@ def _iterate(
     optimizer.step()
     run.ema.update_parameters(run.model)
     return terms
+
+
+def _is_logged(train: TrainConfig, stage: StageConfig, done: int) -> bool:
+    return done % train.log_every == 0 or done == stage.iterations
 
 
 def _refuse_non_finite(run: Run, terms: ObjectiveTerms, stage: StageConfig, i: int) -> None:
@@ -196,9 +204,9 @@ def _after_iteration(
     total = _iterations_before(run.config, number) + done
     last = done == stage.iterations
     advance(1, f"loss {terms.total.item():.4f}")
-    if done % train.log_every == 0 or last:
-        values = {"loss": terms.total.item(), "error": terms.error.item(), "kl": terms.kl.item()}
-        run.metrics.write("train", total, {"stage": stage.name, **values, "lr": learning_rate(stage, done - 1)})
+    if _is_logged(train, stage, done):
+        values = {"stage": stage.name, **terms.record(run.config.model.channels), "lr": learning_rate(stage, done - 1)}
+        run.metrics.write("train", total, values)
     if done % train.validate_every == 0 or last:
         run.metrics.write("validation", total, {"stage": stage.name, **_validation_scores(run, stage)})
     if done % train.checkpoint_every == 0 or last:

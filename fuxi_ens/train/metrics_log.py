@@ -1,6 +1,7 @@
 """The record of a run: one JSON object per line, append only, readable while the run goes on."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from fuxi_ens.files import write_atomic
@@ -14,7 +15,7 @@ class MetricsLog:
         kept = [line for line in _complete_lines(path) if json.loads(line)["iteration"] <= resumed_at]
         write_atomic(path, "".join(kept).encode())
 
-    def write(self, kind: str, iteration: int, values: dict[str, float | str]) -> None:
+    def write(self, kind: str, iteration: int, values: Mapping[str, float | str | Mapping[str, float]]) -> None:
         """Append one record; `iteration` counts over all stages."""
         record = {"kind": kind, "iteration": iteration, **values}
         with self._path.open("a", encoding="utf-8") as file:

@@ -16,7 +16,11 @@ def learning_rate(stage: StageConfig, iteration: int) -> float:
 
 
 def kl_weight(stage: StageConfig, iteration: int) -> float:
-    """Linear from 0 over the warm-up, then constant."""
+    """Linear from 0 over the warm-up, then constant; or so in every cycle."""
+    if stage.kl_schedule == "cyclical":
+        cycle = stage.iterations / stage.kl_cycles
+        place = iteration % math.ceil(cycle) / cycle
+        return stage.kl_weight * min(place / stage.kl_rise, 1.0)
     if stage.kl_warmup_iterations == 0:
         return stage.kl_weight
     return stage.kl_weight * min((iteration + 1) / stage.kl_warmup_iterations, 1.0)

@@ -13,6 +13,7 @@ from fuxi_ens.losses import ensemble_crps
 from fuxi_ens.losses.objective import Weights, channel_means
 from fuxi_ens.model import FuxiEns
 from fuxi_ens.model.block import seeded_dropout
+from fuxi_ens.model.latent import draw
 from fuxi_ens.model.noise import Noise
 
 _MEMBERS = 8
@@ -41,7 +42,8 @@ def _squares(model: FuxiEns, batch: Batch, noise: Noise, weights: Weights) -> Te
     rows = []
     for k in range(batch.target_BKCHW.shape[1]):
         clock = batch.clock_BK3[:, k].repeat_interleave(_MEMBERS, dim=0)
-        frames = model.step(frames, clock, noise.normal(frames.shape), dropout)
+        eps, xi = draw(noise, frames.shape, model.config.patterns)
+        frames = model.step(frames, clock, eps, dropout, xi)
         ens_BMCHW = model.standardize(frames[:, -1]).unflatten(0, (-1, _MEMBERS))
         truth = model.standardize(batch.target_BKCHW[:, k])
         points = (ensemble_crps(ens_BMCHW, truth, "fair"), (ens_BMCHW.mean(1) - truth).square(), ens_BMCHW.var(1))

@@ -21,9 +21,11 @@ def gelu(x):
     return 0.5 * x * (1 + erf(x / np.sqrt(2)))
 
 
-def norm(x):
+def norm(x, config):
+    """Facts 2.3, 2.4: the release divides the sum of squares by n - 1."""
     centered = x - x.mean(-1, keepdims=True)
-    return centered / np.sqrt((centered**2).mean(-1, keepdims=True) + 1e-6)
+    count = x.shape[-1] - (config.norm_variance == "sample")
+    return centered / np.sqrt((centered**2).sum(-1, keepdims=True) / count + 1e-6)
 
 
 def cell(row, column, rows, columns, window, shift):
@@ -60,12 +62,13 @@ def attention(x, w, prefix, heads, window, shift):
     return mixed @ w[f"{prefix}.wo.weight"].T
 
 
-def block(x, condition, w, prefix, heads, window, shift):
+def block(x, condition, w, prefix, config, shift):
     """Facts 2.4."""
     vectors = silu(condition) @ w[f"{prefix}.adaln.1.weight"].T + w[f"{prefix}.adaln.1.bias"]
     scale1, shift1, gate1, scale2, shift2, gate2 = np.split(vectors, 6)
-    x = x + gate1 * attention(norm(x) * (1 + scale1) + shift1, w, f"{prefix}.attn", heads, window, shift)
-    a, b = np.split((norm(x) * (1 + scale2) + shift2) @ w[f"{prefix}.mlp.fc1.weight"].T, 2, axis=-1)
+    seen = norm(x, config) * (1 + scale1) + shift1
+    x = x + gate1 * attention(seen, w, f"{prefix}.attn", config.heads, config.window, shift)
+    a, b = np.split((norm(x, config) * (1 + scale2) + shift2) @ w[f"{prefix}.mlp.fc1.weight"].T, 2, axis=-1)
     return x + gate2 * ((a * gelu(b)) @ w[f"{prefix}.mlp.fc2.weight"].T)
 
 
@@ -91,14 +94,12 @@ def patches(fields, patch):
     )
 
 
-def embed(frames, const, w, patch):
+def embed(frames, const, w, config):
     token = w["patch_embed.input_proj.bias"] + w["patch_embed.const_proj.bias"]
     for fields, name in ((frames, "input_proj"), (const, "const_proj")):
         kernel = w[f"patch_embed.{name}.weight"]
-        token = token + patches(fields, patch) @ kernel.reshape(len(kernel), -1).T
-    centered = token - token.mean(-1, keepdims=True)
-    scaled = centered / np.sqrt((centered**2).mean(-1, keepdims=True) + 1e-5)
-    return scaled * w["patch_embed.norm.weight"]
+        token = token + patches(fields, config.patch) @ kernel.reshape(len(kernel), -1).T
+    return norm(token, config) * w["patch_embed.norm.weight"]
 
 
 def head(token, w, name, patch, height):
@@ -115,13 +116,13 @@ def head(token, w, name, patch, height):
 
 def trunk(frames, const, clock, w, config, layers):
     """[T * C, H, W] to tokens [h, w, D]; the long residual carries the embedding around the layers."""
-    embedded = embed(frames, const, w, config.patch)
+    embedded = embed(frames, const, w, config)
     condition = condition_of(clock, w)
     x = embedded
     for layer in range(layers):
         for number in range(config.blocks_per_layer):
             shift = config.window // 2 if number % 2 else 0
-            x = block(x, condition, w, f"layers.{layer}.blocks.{number}", config.heads, config.window, shift)
+            x = block(x, condition, w, f"layers.{layer}.blocks.{number}", config, shift)
     vectors = silu(condition) @ w["norm_layer.scale_shift.1.weight"].T + w["norm_layer.scale_shift.1.bias"]
     scale, shift = np.split(vectors, 2)
-    return norm(x) * (1 + scale) + shift + embedded
+    return norm(x, config) * (1 + scale) + shift + embedded

@@ -7,7 +7,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_network import attention, turn, weights_of
 
-from fuxi_ens.model.attention import WindowAttention, from_windows, rotary_table, rotate, shift_mask, to_windows
+from fuxi_ens.model.attention import (
+    WindowAttention,
+    WindowTables,
+    from_windows,
+    rotary_table,
+    rotate,
+    shift_mask,
+    to_windows,
+)
+
+
+def tables(token_grid, window, shift, batch=1):
+    cos, sin = rotary_table(window * window, 4)
+    mask = shift_mask(token_grid, window, shift)[:, None].repeat(batch, 1, 1, 1)
+    return WindowTables(cos[:, None], sin[:, None], mask)
 
 
 @settings(deadline=None, max_examples=40)
@@ -34,9 +48,11 @@ def test_windows_run_row_by_row_and_so_do_their_tokens():
     assert windows[3] == [12, 13, 18, 19]
 
 
-def test_unshifted_attention_has_no_mask():
-    assert WindowAttention(8, 2, (4, 4), 2, shift=0).mask is None
+def test_unshifted_attention_needs_no_mask(rng):
+    module, x = WindowAttention(8, 2, 2, shift=0), torch.randn(1, 4, 4, 8, generator=rng)
     assert not shift_mask((4, 4), 2, 0).any()
+    without = tables((4, 4), 2, 1)._replace(mask=None)
+    assert torch.equal(module(x, without), module(x, tables((4, 4), 2, 1)))
 
 
 def test_rotary_logits_depend_on_the_difference_of_positions_only(rng):
@@ -67,9 +83,9 @@ def test_rotary_keeps_lengths_and_leaves_position_zero_alone(rng):
     [(4, 8, 2, 0), (4, 8, 2, 1), (6, 6, 3, 0), (6, 6, 3, 1), (6, 6, 3, 2), (8, 4, 4, 2)],
 )
 def test_attention_equals_its_brute_force_twin(rng, rows, columns, window, shift):
-    module = WindowAttention(8, 2, (rows, columns), window, shift)
+    module = WindowAttention(8, 2, window, shift)
     x = torch.randn(2, rows, columns, 8, generator=rng)
-    got = module(x).detach().numpy()
+    got = module(x, tables((rows, columns), window, shift, batch=2)).detach().numpy()
     for element in range(2):
         twin = attention(x[element].double().numpy(), _named(module), "attn", heads=2, window=window, shift=shift)
         np.testing.assert_allclose(got[element], twin, atol=2e-6)
@@ -81,14 +97,16 @@ def _named(module):
 
 @pytest.mark.parametrize("shift", [0, 1])
 def test_influence_crosses_greenwich_in_shifted_blocks_and_never_a_pole(rng, shift):
-    module = WindowAttention(8, 2, (4, 8), 2, shift)
+    module, shared = WindowAttention(8, 2, 2, shift), tables((4, 8), 2, shift)
     x = torch.randn(1, 4, 8, 8, generator=rng)
-    base = module(x)
+    base = module(x, shared)
 
     def reached(row, column):
         changed = x.clone()
         changed[0, row, column] += 1.0
-        return {tuple(place) for place in (module(changed) - base)[0].abs().amax(-1).gt(1e-6).nonzero().tolist()}
+        return {
+            tuple(place) for place in (module(changed, shared) - base)[0].abs().amax(-1).gt(1e-6).nonzero().tolist()
+        }
 
     assert ((0, 7) in reached(0, 0)) == bool(shift)
     north, south = reached(0, 3), reached(3, 3)
@@ -97,7 +115,7 @@ def test_influence_crosses_greenwich_in_shifted_blocks_and_never_a_pole(rng, shi
 
 
 def test_attention_weights_are_those_of_a_softmax(rng):
-    module = WindowAttention(8, 2, (4, 8), 2, shift=1)
+    module = WindowAttention(8, 2, 2, shift=1)
     x = torch.randn(1, 1, 1, 8, generator=rng).expand(1, 4, 8, 8)
     # All tokens equal: whatever the weights, a mean of equal values is that value.
-    torch.testing.assert_close(module(x), module.wo(module.wv(x)))
+    torch.testing.assert_close(module(x, tables((4, 8), 2, 1)), module.wo(module.wv(x)))

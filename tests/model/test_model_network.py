@@ -11,16 +11,19 @@ from fuxi_ens.model.embed import PatchEmbed, PatchHead
 from fuxi_ens.model.fuxi_ens import ForecastNet
 from fuxi_ens.model.noise import Noise, Stream
 
+NORMS = pytest.mark.parametrize("norm_variance", ["population", "sample"])
 
+
+@NORMS
 @pytest.mark.parametrize("number", [0, 1])
-def test_block_equals_its_twin(rng, number):
-    config = model_config(embedding=8)
+def test_block_equals_its_twin(rng, number, norm_variance):
+    config = model_config(embedding=8, norm_variance=norm_variance)
     model = random_model(config, rng)
     net = model.decoder[0]
     x, cond = torch.randn(1, 4, 8, 8, generator=rng), torch.randn(1, 8, generator=rng)
-    got = net.layers[0].blocks[number](x, cond)[0].detach().numpy()
+    got = net.layers[0].blocks[number](x, cond, net.windows(1))[0].detach().numpy()
     prefix = f"layers.0.blocks.{number}"
-    twin = block(x[0].double().numpy(), cond[0].double().numpy(), weights_of(net), prefix, 2, 2, shift=number)
+    twin = block(x[0].double().numpy(), cond[0].double().numpy(), weights_of(net), prefix, config, shift=number)
     np.testing.assert_allclose(got, twin, rtol=2e-5, atol=2e-5)
 
 
@@ -32,9 +35,10 @@ def test_clock_embedding_equals_its_twin(rng):
     np.testing.assert_allclose(got[0].detach().numpy(), twin, atol=1e-5)
 
 
+@NORMS
 @pytest.mark.parametrize("height", [8, 9])
-def test_forecast_network_equals_its_twin(rng, height):
-    config = model_config(embedding=8, height=height)
+def test_forecast_network_equals_its_twin(rng, height, norm_variance):
+    config = model_config(embedding=8, height=height, norm_variance=norm_variance)
     model = random_model(config, rng)
     z = torch.randn(1, 2, 9, height, 16, generator=rng)
     got = model.decoder[0](z, model.const, clocks(1))[0].detach().numpy()

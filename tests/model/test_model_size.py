@@ -60,9 +60,23 @@ def test_keys_are_those_of_the_released_checkpoint_and_no_others(release):
     assert ours == expected
 
 
-def test_there_are_497_released_tensors(release):
+def test_there_are_498_released_tensors_one_of_them_the_mask_that_we_compute(release):
     ours = [key for key in release.state_dict() if not key.startswith("dist_q.") and key != "increment_std"]
     assert len(ours) == 497
+    masks = {tuple(buffer.shape) for name, buffer in release.named_buffers() if name.endswith("mask") and "." in name}
+    assert masks == {(50, 1, 324, 324)}
+
+
+def test_a_network_has_one_mask_and_one_rotary_table(release):
+    for network in (release.dist_p, release.dist_q, release.decoder):
+        tables = {name: buffer.numel() for name, buffer in network.named_buffers()}
+        assert sorted(name.split(".")[-1] for name in tables) == ["cos", "mask", "sin"]
+        assert sum(tables.values()) == 50 * 324 * 324 + 2 * 324 * 32
+
+
+def test_a_network_without_posterior_lacks_nothing_else(release):
+    without = build_model(ModelConfig(), "meta", posterior=False).state_dict().keys()
+    assert without == {key for key in release.state_dict() if not key.startswith("dist_q.")}
 
 
 def test_shapes_are_those_of_the_released_checkpoint(release):

@@ -7,7 +7,8 @@ import torch
 from model_world import ACCUMULATED, SST, TP, clocks, model_config, physical_frames, random_model
 
 from fuxi_ens.model import build_model
-from fuxi_ens.model.block import no_dropout
+from fuxi_ens.model.block import no_dropout, seeded_dropout
+from fuxi_ens.model.noise import Noise, Stream
 
 
 @pytest.fixture(params=["state", "increment"])
@@ -165,6 +166,40 @@ def test_polar_rows_change_nothing_else(rng):
     seam.load_state_dict(release.state_dict())
     x, s = torch.randn(2, 1, 2, 9, 9, 16, generator=rng)
     assert torch.equal(release.predict(x, s, clocks(1))[:, :, :8], seam.predict(x, s, clocks(1))[:, :, :8])
+
+
+def test_without_bounds_the_log_variance_is_free(rng):
+    config = model_config(initial_logvar=-20.0, logvar_bounds=None)
+    model = build_model(config)
+    free = model.prior(torch.zeros(1, 2, 9, 8, 16), clocks(1)).logvar
+    assert torch.equal(free, torch.full_like(free, -20.0))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_dropout_in_forecasts_is_a_switch(rng, wanted):
+    config = model_config(dropout=0.3, forecast_dropout=wanted)
+    model, frames = random_model(config, rng), physical_frames(config, 2, rng)
+    noise = torch.randn(2, 2, 9, 8, 16, generator=rng)
+    masks = Noise([Stream([n], torch.device("cpu")) for n in range(2)])
+    with torch.no_grad():
+        dropped = model.step(frames, clocks(2), noise, seeded_dropout(0.3, masks))
+    assert equal(dropped, step(model, frames, noise)) != wanted
+
+
+def test_a_prediction_may_be_fed_back_where_the_input_is_missing(rng):
+    config = model_config(missing_points="prediction")
+    model, frames = random_model(config, rng), physical_frames(config, 2, rng)
+    eps = torch.randn(2, 2, 9, 8, 16, generator=rng)
+    kept = build_model(config.model_copy(update={"missing_points": "missing"}))
+    kept.load_state_dict(model.state_dict())
+    out, without = step(model, frames, eps), step(kept, frames, eps)
+    missing = frames[:, 1, SST].isnan()
+    assert missing.any()
+    assert out[:, 1].isfinite().all()
+    assert torch.equal(out[:, 1, SST][~missing], without[:, 1, SST][~missing])
+    assert without[:, 1, SST][missing].isnan().all()
+    # What was predicted there is seen by the next step.
+    assert not equal(step(model, out, eps)[:, 1, :SST], step(kept, without, eps)[:, 1, :SST])
 
 
 def test_standardizing_and_back_is_the_identity(model, frames):

@@ -7,11 +7,13 @@ import time
 
 import pytest
 import torch
+import xarray as xr
 from tiny_run import digest, new_run, start, write_settings
 
 from fuxi_ens.checkpoint import WEIGHTS, load_checkpoint
 from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import UserError
+from fuxi_ens.forecast.ensemble import run_forecast
 from fuxi_ens.losses.objective import ObjectiveTerms
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.train import loop
@@ -65,6 +67,43 @@ def test_the_record_counts_iterations_over_all_stages(finished):
     assert [r["stage"] for r in train] == ["deterministic"] * 2 + ["ensemble"] * 2
     assert [r["iteration"] for r in records(finished, "validation")] == [2, 4]
     assert all(r["loss"] > 0 and r["kl"] >= 0 for r in train)
+
+
+def test_the_record_holds_every_term_and_the_monitors(finished):
+    deterministic, ensemble = (records(finished, "train")[i] for i in (1, 3))
+    terms = {"loss", "error", "kl", "kl_penalty", "kl_weight", "error_channels", "lr"}
+    monitors = {"kl_channels", "kl_scales", "kl_variances", "active_dimensions", "spread_skill_ratio"}
+    assert deterministic.keys() == terms | {"kind", "iteration", "stage"}
+    assert ensemble.keys() == deterministic.keys() | monitors
+    assert tuple(ensemble["error_channels"]) == finished.model.channels
+    assert deterministic["loss"] == deterministic["error"] > 0.0
+    assert ensemble["loss"] == pytest.approx(ensemble["error"] + ensemble["kl_weight"] * ensemble["kl"])
+
+
+def test_a_posterior_that_tells_nothing_raises_the_alarm_once(world, tmp_path, caplog):
+    # Both heads start at zero: in so few iterations the posterior cannot leave the prior.
+    fit(new_run(world, tmp_path, {"train.stages.1.iterations": 5, "train.stages.1.learning_rate": 1e-6}))
+    alarms = [r.message for r in caplog.records if "posterior collapse" in r.message]
+    assert len(alarms) == 1
+    assert "stage 'ensemble'" in alarms[0]
+
+
+def test_a_low_rank_latent_trains_resumes_and_forecasts(world, tmp_path, monkeypatch):
+    changes = {"model.latent": "low_rank", "model.latent_rank": 3, "train.checkpoint_every": 1}
+    whole, stopped = (new_run(world, tmp_path / name, changes) for name in ("whole", "stopped"))
+    fit(whole)
+    with monkeypatch.context() as patch:
+        interrupt(patch, 3)
+        with pytest.raises(Killed):
+            fit(stopped)
+    fit(stopped)
+    assert outcome(stopped) == outcome(whole)
+    trained = load_checkpoint(RunPaths(whole.run.folder).model).model
+    assert trained.dist_p.patterns.linear.weight.abs().max() > 0
+    run_forecast(whole)
+    forecast = xr.open_zarr(RunPaths(whole.run.folder).forecast)
+    assert forecast["2m_temperature"].notnull().all()
+    assert (forecast["2m_temperature"].std("number") > 0).any()
 
 
 def test_the_newest_two_states_are_kept(finished):
@@ -259,11 +298,11 @@ def test_how_often_a_run_is_saved_and_logged_may_change(world, finished, tmp_pat
     assert outcome(changed)[0] == outcome(finished)[0]
 
 
-def broken_terms(*_):
+def broken_terms(*_, **__):
     nan = torch.tensor(torch.nan)
     error = torch.zeros(10)
     error[2] = torch.nan
-    return ObjectiveTerms(nan, nan, torch.tensor(0.0), error)
+    return ObjectiveTerms(nan, nan, torch.tensor(0.0), torch.tensor(0.0), 0.0, error)
 
 
 def test_a_loss_that_is_not_finite_names_the_channel_and_leaves_no_model(world, tmp_path, monkeypatch):
@@ -297,10 +336,10 @@ def test_gradients_too_large_for_their_norm_stop_the_training(world, tmp_path, o
 
 
 def test_a_gradient_that_is_not_finite_names_the_tensor_and_leaves_no_model(world, tmp_path, monkeypatch):
-    def steep(module, *_):
+    def steep(module, *_, **__):
         # The root of zero: a finite loss with an infinite slope.
         loss = module.model.decoder[0].pred_layer.pl_head.bias.square().sum().sqrt()
-        return ObjectiveTerms(loss, loss, torch.zeros(()), torch.zeros(10))
+        return ObjectiveTerms(loss, loss, torch.zeros(()), torch.zeros(()), 0.0, torch.zeros(10))
 
     config = new_run(world, tmp_path)
     monkeypatch.setattr(TrainingModule, "forward", steep)

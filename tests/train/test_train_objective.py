@@ -33,7 +33,7 @@ def make_model(rng, **changes):
             parameter.copy_(0.2 * torch.randn(parameter.shape, generator=rng))
         model.mean.copy_(torch.randn(4, generator=rng))
         model.std.copy_(0.5 + torch.rand(4, generator=rng))
-        model.const.copy_(torch.randn(6, 4, 8, generator=rng))
+        model.const.copy_(torch.randn(model.const.shape, generator=rng))
     return model
 
 

@@ -67,7 +67,7 @@ def test_zarr_2(tmp_path, compressor, dtype):
 @pytest.mark.parametrize(
     "compressors",
     [(), (BloscCodec(),), (ZstdCodec(),), (GzipCodec(),), (Crc32cCodec(),), (BloscCodec(cname="lz4"), Crc32cCodec())],
-    ids=str,
+    ids=["none", "blosc", "zstd", "gzip", "crc32c", "blosc-lz4 and crc32c"],
 )
 def test_zarr_3(tmp_path, compressors, shards):
     reader = assert_all_chunks_equal(v3(tmp_path / "a", compressors, shards=shards))

@@ -14,8 +14,11 @@ from makers import analysis_dataset, run_values, set_value, times, write_store
 
 from fuxi_ens.channels import channel
 from fuxi_ens.config import Config
-from fuxi_ens.data import climatology, climatology_bands, climatology_gather, climatology_plan
-from fuxi_ens.data.climatology import make_climatology
+from fuxi_ens.data.climatology import bands as climatology_bands
+from fuxi_ens.data.climatology import gather as climatology_gather
+from fuxi_ens.data.climatology import plan as climatology_plan
+from fuxi_ens.data.climatology import run as climatology
+from fuxi_ens.data.climatology.run import make_climatology
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.stores.climatology import open_climatology
@@ -92,7 +95,7 @@ def samples(analysis, name, day, hour, window=61):
 
 
 def weighted_quantile(values, weights, q):
-    """Type 7 with Kish's effective sample size, for one point (verification.md 5)."""
+    """Type 7 with Kish's effective sample size, for one point (verification.md 5.1)."""
     order = np.argsort(values)
     n = weights.sum() ** 2 / (weights**2).sum()
     cumulated = np.concatenate([[0.0], np.cumsum(weights[order]) / weights.sum()])
@@ -212,19 +215,35 @@ def test_an_interrupted_run_is_finished_with_equal_bytes(tmp_path, store, monkey
 
 
 @pytest.mark.slow
-def test_runs_killed_at_any_moment_end_with_equal_bytes(tmp_path, store):
+def test_runs_killed_at_any_moment_end_with_equal_bytes(tmp_path, store, rng):
     whole = contents(make_climatology(config_of(tmp_path / "whole", store)))
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(values_of(tmp_path, store)))
+    paths = RunPaths(tmp_path / "run")
     command = [sys.executable, "-m", "pipelines", "data", "climatology", str(path)]
-    finished = tmp_path / "run" / "climatology.zarr"
-    for seconds in (4.0, 5.5, 7.0, 8.5):
+    # Twelve units; killed while the metadata, the first moments, the last of them, and the quantiles are written.
+    for units in (0, 1, 5, 8, 10):
         process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        time.sleep(seconds)
+        while process.poll() is None and len([*paths.climatology_work.glob("done/*")]) < units:
+            time.sleep(0.002)
+        while process.poll() is None and not [*paths.climatology_work.glob("scratch/*/*.npy")]:
+            time.sleep(0.002)
+        time.sleep(rng.uniform(0.0, 0.2))
+        assert process.poll() is None, "too fast to be killed"
         process.kill()
         process.wait()
+        assert not paths.climatology.exists()
+        assert len([*paths.climatology_work.glob("done/*")]) >= units
+        if units == 1:
+            first = written(paths.climatology_work / "store.zarr" / "geopotential")
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    assert contents(finished) == whole
+    assert contents(paths.climatology) == whole
+    assert first
+    assert written(paths.climatology / "geopotential") == first, "a finished unit was written again"
+
+
+def written(folder):
+    return sorted(file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file())
 
 
 def test_a_finished_climatology_is_kept_and_another_one_is_refused(tmp_path, store):

@@ -86,6 +86,14 @@ def test_a_quantile_between_those_of_the_store_is_refused(tmp_path):
         opened.quantile("t2m", 0.95, WHEN)
 
 
+def test_a_damaged_chunk_is_named(tmp_path):
+    weatherbench().to_zarr(tmp_path / "damaged.zarr", zarr_format=2, consolidated=True)
+    for chunk in (tmp_path / "damaged.zarr" / "2m_temperature").glob("[0-9]*"):
+        chunk.write_bytes(chunk.read_bytes()[:40])
+    with pytest.raises(StoreError, match=r"damaged.zarr: cannot read 2m_temperature for day 61, 06 UTC"):
+        open_climatology(str(tmp_path / "damaged.zarr")).mean("t2m", WHEN[:1])
+
+
 def test_an_analysis_is_no_climatology(tmp_path):
     weatherbench().rename(dayofyear="time", hour="number").to_zarr(tmp_path / "a.zarr", zarr_format=2)
     with pytest.raises(StoreError, match=r"lacks the dimensions \['dayofyear', 'hour'\]"):

@@ -6,9 +6,9 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuxi_ens.data.climatology_plan import Dates
-from fuxi_ens.data.climatology_quantile import quantiles
-from fuxi_ens.data.climatology_window import mean_and_std, window_weights
+from fuxi_ens.data.climatology.plan import Dates
+from fuxi_ens.data.climatology.quantile import quantiles
+from fuxi_ens.data.climatology.window import mean_and_std, window_weights
 from fuxi_ens.times import time_range
 
 PROBABILITIES = np.array([0.01, 0.05, 0.3, 0.5, 0.9, 0.99])

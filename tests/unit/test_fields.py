@@ -13,9 +13,8 @@ from servers import serve
 from fuxi_ens.channels import channel
 from fuxi_ens.errors import StoreError
 from fuxi_ens.grid import LatLonGrid
-from fuxi_ens.stores import Fields, open_store
+from fuxi_ens.stores import Fields, open_store, remote
 from fuxi_ens.stores import placed as placed_module
-from fuxi_ens.stores import remote
 
 GRID = LatLonGrid(8, 16)
 WHEN = times("2018-01-01", "2018-01-03")

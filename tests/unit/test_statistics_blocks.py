@@ -68,7 +68,11 @@ def test_blocks_change_nothing_but_rounding(world, monkeypatch, tmp_path):
     np.testing.assert_allclose(numbers(cut), numbers(whole), rtol=1e-12, atol=1e-12)
 
 
-def test_every_training_time_is_in_one_block_and_no_increment_bridges_the_gap(world, small_blocks):
+@pytest.mark.parametrize("size", [7, 8])
+def test_every_training_time_is_in_one_block_and_no_increment_bridges_the_gap(world, monkeypatch, size):
+    # With 8 the gap between the periods falls between two blocks, with 7 into one.
+    monkeypatch.setattr(statistics_block, "_LEAST_FRAMES", size)
+    monkeypatch.setattr(statistics_block, "_BATCH_BYTES", 1)
     config = world()
     used = period_times(TRAIN)
     plan = statistics_block.blocks(used, config.data.step_size, CHANNELS, config.model.grid)
@@ -116,12 +120,12 @@ def test_a_killed_pass_goes_on_where_it_was_with_equal_bits(world, small_blocks,
 
 
 def test_sums_of_other_times_are_not_taken_over(world, small_blocks):
-    compute_statistics(world())
+    compute_statistics(world(data__train=[{"start": "2016-01-01", "end": "2016-01-04T18:00"}]))
     config = world(data__train=[TRAIN[1]])
     found = compute_statistics(config)
     forget_sums(config)
+    assert found.frames == len(period_times([TRAIN[1]])) == 16
     assert (numbers(found) == numbers(compute_statistics(config))).all()
-    assert found.frames == len(period_times([TRAIN[1]]))
 
 
 def test_damaged_sums_are_refused_with_the_remedy(world, small_blocks):

@@ -2,10 +2,10 @@
 
 import pickle
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
-import eccodes
 import numpy as np
 import pytest
 import xarray as xr
@@ -14,6 +14,8 @@ from makers import analysis_dataset, times
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores import Fields, open_store
 from fuxi_ens.stores.valid_time import with_valid_time
+
+eccodes = pytest.importorskip("eccodes", reason="the extra grib is not installed")
 
 REAL = Path(__file__).parents[1] / "data" / "real"
 
@@ -320,3 +322,14 @@ def test_a_scalar_time_and_level_become_axes(tmp_path):
     assert dataset["geopotential"].sizes == {"time": 1, "level": 1, "latitude": 2, "longitude": 2}
     assert dataset["2m_temperature"].sizes == {"time": 1, "latitude": 2, "longitude": 2}
     assert dataset["level"].values.tolist() == [500]
+
+
+def test_maps_can_be_drawn_after_a_store_was_opened():
+    """In a fresh process: ecCodes and pyproj each bring a libproj, and only one order of loading them works."""
+    code = (
+        "import fuxi_ens.stores, xarray; assert 'cfgrib' in xarray.backends.list_engines();"
+        "import cartopy.crs as c; print(c.Robinson().transform_point(10, 20, c.PlateCarree()))"
+    )
+    result = subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("(")

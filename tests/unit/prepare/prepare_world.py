@@ -8,8 +8,8 @@ from tiny_run import digest
 
 from fuxi_ens.config import Config
 from fuxi_ens.data.era5 import open_analysis
-from fuxi_ens.data.prepare import prepare
-from fuxi_ens.data.prepare_plan import make_plan
+from fuxi_ens.data.preparation.plan import make_plan
+from fuxi_ens.data.preparation.run import prepare
 from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.times import hours
 

@@ -18,9 +18,9 @@ from prepare_world import SHARDS, VARIABLES, WHEN, frames, run, shards, target, 
 from tiny_run import digest
 
 from fuxi_ens.config import Config
-from fuxi_ens.data.prepare_estimate import estimate
-from fuxi_ens.data.prepare_plan import make_plan
-from fuxi_ens.data.prepare_shard import rounded
+from fuxi_ens.data.preparation.estimate import estimate
+from fuxi_ens.data.preparation.plan import make_plan
+from fuxi_ens.data.preparation.shard import rounded
 from fuxi_ens.data.regrid import Regridder
 from fuxi_ens.data.static import static_fields
 from fuxi_ens.errors import StoreError
@@ -95,7 +95,7 @@ def test_layout_is_that_of_weatherbench(prepared):
     assert group["land_sea_mask"].chunks == (8, 16)
 
 
-@pytest.mark.parametrize("codec", ["blosc-zstd", "zstd"])
+@pytest.mark.parametrize("codec", ["blosc-lz4", "blosc-zstd"])
 def test_every_codec_gives_the_same_numbers(folder, prepared, codec):
     run(folder, {"prepare.codec": codec, "prepare.codec_level": 1})
     np.testing.assert_array_equal(frames(target(folder)), frames(target(prepared)))
@@ -135,6 +135,16 @@ def test_a_coarser_grid_is_regridded(tmp_path):
     with xr.open_zarr(target(tmp_path), chunks=None) as store:
         assert 0.0 < float(store["land_sea_mask"].values.mean()) < 1.0
         assert ((store["land_sea_mask"].values > 0) & (store["land_sea_mask"].values < 1)).any()
+
+
+def test_surface_fields_alone_need_no_levels(folder, prepared):
+    names = ["t2m", "msl"]
+    changes = {"model.channels": names, "forecast.channels": names, "verify.channels": names, "report": None}
+    run(folder, changes)
+    found = frames(target(folder), tuple(names))
+    np.testing.assert_array_equal(found, frames(target(prepared), tuple(names)))
+    with xr.open_zarr(target(folder), chunks=None) as store:
+        assert "level" not in store.variables
 
 
 @given(

@@ -16,8 +16,8 @@ from prepare_world import WHEN, frames, run, target
 from tiny_run import digest
 
 from fuxi_ens.config import Config
-from fuxi_ens.data import prepare as prepare_module
-from fuxi_ens.data.prepare_plan import make_plan
+from fuxi_ens.data.preparation import run as prepare_module
+from fuxi_ens.data.preparation.plan import make_plan
 from fuxi_ens.data.static import static_fields
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.grid import LatLonGrid
@@ -26,11 +26,11 @@ from fuxi_ens.stores import open_store
 
 def test_another_plan_is_refused_with_what_differs(prepared):
     before = digest(target(prepared))
-    changes = {"prepare.codec": "zstd", "prepare.times_per_shard": 8, "prepare.periods": [*TRAIN]}
+    changes = {"prepare.codec": "blosc-zstd", "prepare.times_per_shard": 8, "prepare.periods": [*TRAIN]}
     with pytest.raises(StoreError) as raised:
         run(prepared, changes)
     for word in (
-        "codec: there blosc-lz4, asked zstd",
+        "codec: there blosc-lz4, asked blosc-zstd",
         "times_per_shard: there 26, asked 8",
         "times: there 76 from",
         "delete this one",

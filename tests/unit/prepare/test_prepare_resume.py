@@ -5,22 +5,26 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import yaml
 import zarr
+from makers import TEST, period_times
 from prepare_world import (
     SHARDS,
     WHEN,
     assert_same_store,
+    frames,
     run,
     target,
     values,
     written_at,
 )
+from servers import serve
 
 from fuxi_ens.config import Config
-from fuxi_ens.data.prepare_plan import make_plan
-from fuxi_ens.data.prepare_store import TrainingStore
+from fuxi_ens.data.preparation.plan import make_plan
+from fuxi_ens.data.preparation.store import TrainingStore
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores import open_store
 
@@ -60,6 +64,14 @@ def test_a_full_disk_is_reported_and_the_next_run_goes_on(folder, prepared, monk
     assert_same_store(folder, prepared)
 
 
+def test_a_server_that_fails_every_third_request_costs_only_time(source, prepared, tmp_path):
+    with serve(source, fail_every=3) as (address, seen):
+        run(tmp_path, {"prepare.source": f"{address}/source.zarr", "prepare.periods": [*TEST]})
+    assert seen.failed > 10
+    when = period_times(TEST)
+    np.testing.assert_array_equal(frames(target(tmp_path), when=when), frames(target(prepared), when=when))
+
+
 def test_a_finished_store_is_left_alone(folder):
     run(folder)
     before = {path: path.stat().st_mtime_ns for path in target(folder).rglob("*")}
@@ -89,6 +101,14 @@ def test_a_journal_that_a_kill_cut_short_costs_one_shard(folder, prepared, monke
     journal.write_bytes(b"".join(lines)[:-20])
     assert run(folder) == SHARDS - len(lines) + 1
     assert_same_store(folder, prepared)
+
+
+@pytest.mark.parametrize("harm", [b"{", b'{"shards": [{"file": 1}]}'])
+def test_a_damaged_manifest_is_refused_with_its_remedy(folder, harm):
+    run(folder)
+    (target(folder) / "manifest.json").write_bytes(harm)
+    with pytest.raises(StoreError, match=r"manifest.json is damaged.*delete it"):
+        run(folder)
 
 
 @pytest.mark.slow

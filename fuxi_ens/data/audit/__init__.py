@@ -1,0 +1,1 @@
+"""`data audit`: what is in a store, and which of it training must not touch; see `run`."""

@@ -1,0 +1,1 @@
+"""`data climatology`: days of the year gathered, then the window over them; see `run`."""

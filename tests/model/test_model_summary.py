@@ -1,0 +1,179 @@
+"""What a network costs, against closed arithmetic and against what really stays in memory."""
+
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from model_world import clocks, model_config, physical_frames, random_model
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from fuxi_ens.config import ModelConfig, StageConfig
+from fuxi_ens.data.loader import Batch
+from fuxi_ens.losses.objective import Weights
+from fuxi_ens.model.block import no_dropout
+from fuxi_ens.model.blocks import recompute_blocks
+from fuxi_ens.model.memory import Placement, forecast_memory, training_memory
+from fuxi_ens.model.noise import Noise, Stream
+from fuxi_ens.model.summary import block_parameters, step_flops, summarize
+from fuxi_ens.train.module import TrainingModule
+
+SIZES = {
+    "narrow": {"height": 17, "width": 32, "patch": 2, "embedding": 32, "window": 4, "mlp_hidden": 80},
+    "coarse": {"height": 32, "width": 64, "patch": 4, "embedding": 128, "window": 4, "mlp_hidden": 256},
+    "many_tokens": {"height": 32, "width": 64, "patch": 2, "embedding": 96, "window": 8, "mlp_hidden": 256},
+}
+DEPTH = {"heads": 4, "perturbation_layers": 1, "forecast_layers": 3}
+STAGES = {
+    "l1": {"objective": "l1", "batch_size": 2},
+    "crps_kl": {"objective": "crps_kl", "batch_size": 1, "members": 4},
+    "rollout": {"objective": "crps_kl", "batch_size": 2, "members": 2, "sampled": "both", "rollout_steps": 2},
+}
+
+
+def arithmetic(config):
+    """Multiplications and additions of a step of one member, from model.md 2 by hand."""
+    rows, columns = config.token_grid
+    tokens, width, patch = rows * columns, config.embedding, config.patch**2
+    blocks = (config.perturbation_layers + config.forecast_layers) * config.blocks_per_layer
+    products = 2 * blocks * tokens * (4 * width**2 + 3 * width * config.mlp_hidden)
+    attention = 4 * blocks * tokens * config.window**2 * width
+    fields = 2 * len(config.channels)
+    embeds = 2 * 2 * tokens * width * patch * (fields + 6)
+    head_tokens = -(-config.height // config.patch) * columns
+    heads = 2 * head_tokens * width * patch * (2 * fields + fields // 2)
+    clock = 2 * 2 * 3 * (256 * width + width**2)
+    conditioning = 2 * (blocks * 6 + 2 * 2) * width**2
+    return products + attention + embeds + heads + clock + conditioning
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_operations_are_those_of_the_arithmetic(size):
+    config = model_config(**SIZES[size], **DEPTH)
+    assert step_flops(config) == arithmetic(config)
+
+
+def test_operations_of_the_release_are_those_of_the_facts():
+    flops = step_flops(ModelConfig())
+    assert flops == arithmetic(ModelConfig())
+    assert round(flops / 1e12, 1) == 55.5
+    assert round(60 * flops / 1e15, 1) == 3.3
+
+
+def test_blocks_make_up_the_release():
+    counts = summarize(ModelConfig())
+    assert block_parameters(ModelConfig()) == 4 * 1536**2 + 3 * 1536 * 4096 + 6 * 1536 * 1537
+    assert 0.95 < 56 * block_parameters(ModelConfig()) / counts["inference_parameters"] < 1
+
+
+class Alive(TorchDispatchMode):
+    """Bytes of all tensors alive at the same time, and their peak; what was there before counts if it is named."""
+
+    def __init__(self, model, *inputs):
+        super().__init__()
+        self.now = self.peak = 0
+        self.known = {t.untyped_storage()._cdata: 0 for t in (*model.parameters(), *model.buffers())}
+        for tensor in inputs:
+            self.meet(tensor)
+
+    def meet(self, tensor):
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.known:
+            self.known[storage._cdata] = storage.nbytes()
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self.part, storage._cdata)
+
+    def part(self, which):
+        self.now -= self.known.pop(which)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor):
+                self.meet(leaf)
+        return out
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("size", SIZES)
+def test_forecast_memory_is_within_15_percent_of_the_tensors_alive(rng, size, members):
+    config = model_config(**SIZES[size], **DEPTH)
+    model, frames = random_model(config, rng), physical_frames(config, members, rng)
+    eps = torch.randn(frames.shape, generator=rng)
+    with torch.no_grad(), Alive(model, frames, eps) as alive:
+        model.step(frames, clocks(members), eps, no_dropout)
+    assert forecast_memory(config, members).activations == pytest.approx(alive.peak, rel=0.15)
+
+
+def batch(config, stage, rng):
+    size, steps = stage.batch_size, stage.rollout_steps
+    return Batch(
+        frames_BTCHW=physical_frames(config, size, rng),
+        target_BKCHW=torch.stack([physical_frames(config, size, rng)[:, 0] for _ in range(steps)], dim=1),
+        clock_BK3=clocks(size)[:, None].repeat(1, steps, 1),
+        init_time=np.zeros(size, "datetime64[ns]"),
+    )
+
+
+def kept_for_the_gradient(model, run):
+    """Bytes of distinct tensors, beside the model's own, that autograd holds after the forward pass."""
+    own = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
+    sizes, held = {}, []
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        held.append(tensor)  # so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        run()
+    return sum(sizes.values())
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("size", SIZES)
+def test_training_memory_is_within_15_percent_of_what_is_kept(rng, size, stage, bfloat16, recompute):
+    config, stage = (
+        model_config(**SIZES[size], **DEPTH),
+        StageConfig(name="any", iterations=2, learning_rate=1e-3, **STAGES[stage]),
+    )
+    model = random_model(config, rng)
+    recompute_blocks(model, enabled=recompute)
+    module = TrainingModule(model, stage, Weights(torch.ones(config.height), torch.ones(9)))
+    noise = Noise([Stream([1], torch.device("cpu"))])
+
+    def run():
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            module(batch(config, stage, rng), noise, 1e-3)
+
+    kept = kept_for_the_gradient(model, run)
+    estimate = training_memory(config, stage, Placement(bfloat16=bfloat16, recompute=recompute, cpu=True))
+    assert estimate.activations == pytest.approx(kept, rel=0.15)
+
+
+def test_sharding_divides_states_and_recomputing_saves_activations():
+    stage = StageConfig(name="any", iterations=2, learning_rate=1e-3, **STAGES["crps_kl"])
+    alone, shared = (training_memory(ModelConfig(), stage, Placement(False, world_size=n)) for n in (1, 8))
+    assert shared.weights == alone.weights // 8
+    assert alone.weights == 5 * 4 * (2_474_861_958 + 654_261_048)
+    assert shared.activations == alone.activations
+    recomputed = training_memory(ModelConfig(), stage, Placement(False, recompute=True))
+    assert recomputed.activations < 0.3 * alone.activations
+    assert recomputed.total < alone.total
+
+
+def test_members_and_batch_multiply_activations():
+    def activations(**changes):
+        stage = StageConfig(name="any", iterations=2, learning_rate=1e-3, **{**STAGES["crps_kl"], **changes})
+        return training_memory(ModelConfig(), stage, Placement(bfloat16=False)).activations
+
+    assert activations(batch_size=2) == 2 * activations()
+    # The release draws dropout for every member, so that P and Q run for each.
+    assert activations(members=8) == 2 * activations(members=4)
+    assert forecast_memory(ModelConfig(), 4).activations == 4 * forecast_memory(ModelConfig(), 1).activations
