@@ -18,14 +18,13 @@ from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.files import existing_parent, require_writable
 from fuxi_ens.forecast.store import is_complete
+from fuxi_ens.model.memory import Placement, training_memory
 from fuxi_ens.model.summary import summarize
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.times import HISTORY, label
 from fuxi_ens.verify import open as verification
 
 _FLOAT = 4
-_OPTIMIZER_COPIES = 5
-"""Weights, gradients, two moments, running average."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +92,13 @@ def _statistics(config: Config) -> Finding:
 def _training_memory(config: Config) -> Finding:
     size = summarize(config.model)
     parameters = size["inference_parameters"] + size["posterior_parameters"]
+    placement = Placement(bfloat16=config.train.precision == "bfloat16")
+    needed = {stage.name: training_memory(config.model, stage, placement) for stage in config.train.stages}
+    name, most = max(needed.items(), key=lambda item: item[1].total)
     return Finding(
         "training memory",
-        f"{parameters:,} parameters; weights, gradients and optimizer {_bytes(_OPTIMIZER_COPIES * _FLOAT * parameters)}"
-        " (activations come on top)",
+        f"about {_bytes(most.total)} on the device in stage {name}: {_bytes(most.weights)} for weights, gradients and "
+        f"optimizer of {parameters:,} parameters, the rest for activations",
     )
 
 

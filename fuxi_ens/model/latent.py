@@ -13,6 +13,7 @@ from fuxi_ens.config import ModelConfig
 from fuxi_ens.model.gaussian import DiagonalGaussian
 from fuxi_ens.model.low_rank import Interpolation, LowRankGaussian
 from fuxi_ens.model.noise import Noise
+from fuxi_ens.model.precision import no_autocast
 from fuxi_ens.times import HISTORY
 
 Latent = DiagonalGaussian | LowRankGaussian
@@ -47,7 +48,7 @@ class PatternHead(nn.Module):
 
     def forward(self, token_BhwD: Tensor) -> tuple[Tensor, Interpolation]:
         """[B, h, w, D] to patterns [B, R, L, h, w] and the way from there to the grid."""
-        with torch.autocast(token_BhwD.device.type, enabled=False):
+        with no_autocast(token_BhwD):
             pattern_BhwRL = self.linear(token_BhwD.float()).unflatten(-1, self.shape)
         return pattern_BhwRL.permute(0, 3, 4, 1, 2).contiguous(), Interpolation(self.row_Hh, self.column_Ww)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from fuxi_ens.model.gaussian import DiagonalGaussian
+from fuxi_ens.model.precision import no_autocast
 
 _CHUNK = 1 << 24
 """Elements of interpolated patterns that exist at a time while a KL is summed up."""
@@ -29,7 +30,7 @@ class Interpolation(NamedTuple):
 
     def __call__(self, coarse: Tensor) -> Tensor:
         """[..., h, w] to [..., H, W]. Matrix products: what torch interpolates with has no reproducible gradient."""
-        with torch.autocast(coarse.device.type, enabled=False):
+        with no_autocast(coarse):
             return self.row_Hh @ (coarse @ self.column_Ww.T)
 
 

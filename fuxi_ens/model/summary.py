@@ -33,8 +33,9 @@ def step_flops(config: ModelConfig) -> int:
     """
     model = build_model(config, "meta", posterior=False)
     frames = torch.zeros(1, HISTORY, len(config.channels), config.height, config.width, device="meta")
+    xi = torch.zeros(1, config.patterns, device="meta") if config.patterns else None
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.step(frames, torch.zeros(1, 3, device="meta"), frames, no_dropout)
+        model.step(frames, torch.zeros(1, 3, device="meta"), frames, no_dropout, xi)
     return int(counter.get_total_flops())
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from model_world import ACCUMULATED, SST, TP, clocks, model_config, physical_frames, random_model
 
+from fuxi_ens.convert.shapes import RELEASE
 from fuxi_ens.model import build_model
 from fuxi_ens.model.block import no_dropout, seeded_dropout
 from fuxi_ens.model.noise import Noise, Stream
@@ -166,6 +167,28 @@ def test_polar_rows_change_nothing_else(rng):
     seam.load_state_dict(release.state_dict())
     x, s = torch.randn(2, 1, 2, 9, 9, 16, generator=rng)
     assert torch.equal(release.predict(x, s, clocks(1))[:, :, :8], seam.predict(x, s, clocks(1))[:, :, :8])
+
+
+def test_a_step_with_all_settings_of_the_release_keeps_its_promises(rng):
+    config = model_config(height=9, **{**RELEASE, "dropout": 0.3})
+    model, frames = random_model(config, rng), physical_frames(config, 2, rng)
+    eps = torch.randn(2, 2, 9, 9, 16, generator=rng)
+    changed = frames.clone()
+    changed[:, :, ACCUMULATED] = torch.nan
+
+    def run(state):
+        masks = Noise([Stream([7, n], torch.device("cpu")) for n in range(2)])
+        with torch.no_grad():
+            return model.step(state, clocks(2), eps, seeded_dropout(0.3, masks))
+
+    out = run(frames)
+    assert torch.equal(out[:, 0].contiguous().view(torch.int32), frames[:, 1].contiguous().view(torch.int32))
+    assert torch.equal(out[:, 1], run(changed)[:, 1])
+    assert 0.0 <= out[:, 1, TP].min() <= out[:, 1, TP].max() <= math.expm1(7.0) * (1 + 1e-6)
+    # The row that no patch covers: one number per channel, whatever the weather.
+    other = run(frames + 1.0)
+    assert torch.equal(out[:, 1, :, 8], other[:, 1, :, 8])
+    assert out[:, 1, :, 8].std(-1).eq(0).all()
 
 
 def test_without_bounds_the_log_variance_is_free(rng):

@@ -54,6 +54,11 @@ def test_operations_are_those_of_the_arithmetic(size):
     assert step_flops(config) == arithmetic(config)
 
 
+def test_patterns_of_a_low_rank_latent_are_counted():
+    size = {**SIZES["narrow"], **DEPTH}
+    assert step_flops(model_config(**size, latent="low_rank", latent_rank=3)) > step_flops(model_config(**size))
+
+
 def test_operations_of_the_release_are_those_of_the_facts():
     flops = step_flops(ModelConfig())
     assert flops == arithmetic(ModelConfig())
