@@ -182,6 +182,41 @@ def test_further_dimensions_are_refused(tmp_path, dims, told):
         Fields(open_store(str(tmp_path / "a.zarr")), ("t2m",))
 
 
+UNITS = {
+    ("t2m", "degC"): lambda x: x + 273.15,
+    ("z500", "gpm"): lambda x: 9.80665 * x,
+    ("msl", "hPa"): lambda x: 100.0 * x,
+    ("q850", "g kg**-1"): lambda x: x,
+    ("tp", "mm"): lambda x: x,
+    ("tp", "m"): lambda x: 1000.0 * x,
+    ("ssrd", "kJ m**-2"): lambda x: x / 3.6,
+    ("ttr", "W h m**-2"): lambda x: x,
+    ("u10m", "knots"): lambda x: 0.5144444 * x,
+}
+"""What a number with a label is in model units, by the definition of the unit."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(sorted(UNITS)), st.lists(st.floats(-1e3, 1e3, width=32), min_size=9, max_size=9), st.booleans())
+def test_labeled_numbers_become_model_units_and_back(tmp_path_factory, case, numbers, packed):
+    name, units = case
+    path = tmp_path_factory.mktemp("units") / "a.zarr"
+    dataset = analysis_dataset((name,), WHEN, static=False)
+    stored_name = channel(name).variable.file_name
+    values = np.broadcast_to(
+        np.array(numbers, "f4").reshape(-1, *(1,) * (dataset[stored_name].ndim - 1)), dataset[stored_name].shape
+    )
+    dataset[stored_name] = (dataset[stored_name].dims, values, {"units": units})
+    packing = {"dtype": "i4", "scale_factor": 1e-4, "add_offset": 7.0, "_FillValue": -(2**31)} if packed else {}
+    dataset.to_zarr(path, encoding={stored_name: packing}, zarr_format=2)
+    store = open_store(str(path))
+    got = Fields(store, (name,)).read(range(9))[:, 0, 0, 0]
+    expected = np.array([UNITS[case](float(x)) for x in np.array(numbers, "f4")])
+    np.testing.assert_allclose(got, expected, rtol=2e-6, atol=2e-4 * max(1.0, abs(UNITS[case](1.0) - UNITS[case](0.0))))
+    in_file_units = Fields(store, (name,), model_units=False).read(range(9))[:, 0, 0, 0]
+    np.testing.assert_allclose(in_file_units * channel(name).variable.to_model, got, rtol=1e-6, atol=1e-6)
+
+
 class TestOverHttp:
     @pytest.fixture
     def folder(self, tmp_path):

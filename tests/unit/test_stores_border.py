@@ -12,7 +12,6 @@ from makers import analysis_dataset, make_analysis, make_ensemble, times, write_
 
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores import names, open_store, orient
-from fuxi_ens.stores.units import conversion
 
 WHEN = times("2018-01-01", "2018-01-01T18")
 
@@ -144,12 +143,6 @@ def test_units_become_those_of_the_files(tmp_path, name, units, stored, wanted):
     np.testing.assert_allclose(by_the_rules(opened.arrays[got]).values, wanted, rtol=1e-6)
     if "level" in dims:
         np.testing.assert_array_equal(opened.dataset["level"].values, [500, 850])
-
-
-@given(st.floats(-1e3, 1e3), st.sampled_from(["degC", "deg_C", "celsius", "C"]))
-def test_the_change_of_units_can_be_undone(value, units):
-    factor, offset = conversion("2m_temperature", units)
-    assert (value * factor + offset - offset) / factor == pytest.approx(value, abs=1e-9)
 
 
 @pytest.mark.parametrize(
