@@ -13,6 +13,7 @@ Advance = Callable[[int, str], None]
 """Call with the units just finished and a short note on the state of things."""
 
 _LINES_PER_TASK = 10
+_SECONDS_BETWEEN_LINES = 2.0
 log = logging.getLogger(__name__)
 
 
@@ -50,17 +51,17 @@ def _bar(description: str, total: int, console: Console) -> Iterator[Advance]:
 
 
 def _plain_lines(description: str, total: int) -> Advance:
-    started, done, due = time.monotonic(), 0, 0
+    started, done, due, last = time.monotonic(), 0, 0, float("-inf")
     # The rate counts from the first report: what a restart finds done took no time, and first units take too long.
     first: tuple[int, float] | None = None
 
     def advance(units: int, note: str) -> None:
-        nonlocal done, due, first
+        nonlocal done, due, first, last
         done += units
         now = time.monotonic()
         first = first or (done, now)
-        if done >= due or done >= total:
-            due = done + max(total // _LINES_PER_TASK, 1)
+        if (done >= due and now - last >= _SECONDS_BETWEEN_LINES) or done >= total:
+            due, last = done + max(total // _LINES_PER_TASK, 1), now
             rate = (done - first[0]) / max(now - first[1], 1e-9)
             left = f", {(total - done) / rate:.0f} s left" if rate else ""
             log.info("%s %d/%d, %.0f s%s  %s", description, done, total, now - started, left, note)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from fuxi_ens.channels import in_tensor_order, is_channel
 from fuxi_ens.config import DaskConfig, load_config
@@ -98,7 +98,8 @@ def _summary(result: "Audit") -> Table:
 
 
 def _layout(result: "Audit") -> Table:
-    table = Table("variable", "type", "units", "chunk", "MB", "shard", title="layout")
+    columns = ("type", "units", "chunk", "MB", "shard")
+    table = Table(Column("variable", no_wrap=True), *columns, title="layout")
     table.columns[0].overflow = "fold"
     for row in result.variables:
         size = f"{row.chunk_bytes / 1e6:.3g}" if row.chunk_bytes else ""

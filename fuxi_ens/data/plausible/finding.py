@@ -25,7 +25,7 @@ class Finding:
 
     def __str__(self) -> str:
         named = ", ".join(self.channels[:_NAMED]) + (" ..." if len(self.channels) > _NAMED else "")
-        return f"{self.check} of {named}: got {self.got}, expected {self.expected}; likely cause: {self.cause}"
+        return f"{self.check} ({named}): got {self.got}, expected {self.expected}; likely cause: {self.cause}"
 
 
 @dataclass(frozen=True)
