@@ -1,5 +1,6 @@
 """A variable that xarray reads: GRIB, NetCDF."""
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,6 +15,12 @@ from fuxi_ens.times import label
 
 # The libraries behind NetCDF and GRIB are not safe to call from two threads.
 _LOCK = threading.Lock()
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What a damaged file raises; ecCodes' errors are no OSError, and are there only where it is loaded."""
+    grib = sys.modules.get("gribapi.errors")
+    return (OSError, EOFError, RuntimeError, ValueError, *((grib.GribInternalError,) if grib else ()))
 
 
 class LazySource:
@@ -45,7 +52,7 @@ class LazySource:
         try:
             with _LOCK:
                 values = field.transpose(..., "latitude", "longitude").values
-        except (OSError, RuntimeError, ValueError) as error:
+        except _failures() as error:
             when = label(self._store.dataset["time"].values[target.position])
             raise StoreError(f"{self._store.source}: cannot read {self._name} at {when} ({error})") from error
         np.multiply(values, self._factor, out=target.out if self._has_levels else target.out[0], casting="same_kind")

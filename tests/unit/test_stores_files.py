@@ -324,6 +324,19 @@ def test_a_scalar_time_and_level_become_axes(tmp_path):
     assert dataset["level"].values.tolist() == [500]
 
 
+@pytest.mark.parametrize(
+    "harm",
+    [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:900]), lambda path: path.write_bytes(b"x" * 99)],
+)
+def test_a_grib_file_that_changes_after_it_was_opened_is_named(tmp_path, harm):
+    path = tmp_path / "a.grib2"
+    shutil.copy(REAL / "aifs_ccsds.grib2", path)
+    fields = Fields(open_store(str(path)), ("t500",))
+    harm(path)
+    with pytest.raises(StoreError, match=r"a\.grib2: cannot read temperature at 2026-03-10T12:00"):
+        fields.read([0])
+
+
 def test_maps_can_be_drawn_after_a_store_was_opened():
     """In a fresh process: ecCodes and pyproj each bring a libproj, and only one order of loading them works."""
     code = (
