@@ -17,6 +17,7 @@ from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 
 from fuxi_ens.config import DaskConfig
 from fuxi_ens.errors import UserError
+from fuxi_ens.stores.remote import is_remote
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,11 +29,24 @@ _PLAIN = re.compile(r"[\w.,:=@%/+\[\]*-]+")
 _NO_DASHBOARD = "127.0.0.1:0"
 _LOG_LEVEL = logging.CRITICAL
 
+THREADS_THAT_WAIT = 4
+"""For each core, where reading waits for a network."""
+
 
 def worker_count(config: DaskConfig, threads: int) -> int:
     """Tasks that run at the same time; `threads` 0 takes all cores the job was given."""
     threads = threads or len(os.sched_getaffinity(0))
     return threads if config.cluster == "threads" else (config.workers or threads) * config.threads_per_worker
+
+
+def reader_threads(config: DaskConfig, wanted: int, source: str) -> int:
+    """Threads of the reader that all tasks of one worker share; 0 leaves the number to the reader.
+
+    Workers that are processes divide the cores among them: a reader for all cores in each would be too many.
+    """
+    if wanted or config.cluster == "threads":
+        return wanted
+    return config.threads_per_worker * (THREADS_THAT_WAIT if is_remote(source) else 1)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fuxi_ens.config import Config
+from fuxi_ens.data.cluster import reader_threads
 from fuxi_ens.data.era5 import Analysis, open_analysis
 from fuxi_ens.grid import LatLonGrid
 
@@ -34,9 +35,8 @@ class Reading:
         """Reading `channels` of data.store as the config describes it."""
         data = config.data
         made_from = (config.prepare.source,) if config.prepare else ()
-        return cls(
-            data.store, channels, config.model.grid, data.step_size, data.read_threads, data.skip_list, made_from
-        )
+        threads = reader_threads(config.dask, data.read_threads, data.store)
+        return cls(data.store, channels, config.model.grid, data.step_size, threads, data.skip_list, made_from)
 
     def open(self) -> Analysis:
         """The analysis, opened at the first call in this process. Raises StoreError."""

@@ -10,7 +10,7 @@ from distributed import LocalCluster
 
 from fuxi_ens.config import DaskConfig
 from fuxi_ens.data import cluster
-from fuxi_ens.data.cluster import dask_client, run_tasks, worker_count
+from fuxi_ens.data.cluster import dask_client, reader_threads, run_tasks, worker_count
 from fuxi_ens.errors import StoreError, UserError
 
 SLURM = {"cluster": "slurm", "workers": 2, "slurm": {"queue": "long", "account": "weather"}}
@@ -162,3 +162,19 @@ def test_the_cluster_ends_with_the_block():
         cluster_of_it = client.cluster
         assert isinstance(cluster_of_it, LocalCluster)
     assert cluster_of_it.status.name == "closed"
+
+
+@pytest.mark.parametrize(
+    ("cluster", "wanted", "source", "threads"),
+    [
+        ("threads", 0, "a.zarr", 0),
+        ("threads", 0, "gs://bucket/a.zarr", 0),
+        ("threads", 3, "a.zarr", 3),
+        ("processes", 0, "a.zarr", 2),
+        ("processes", 0, "gs://bucket/a.zarr", 8),
+        ("processes", 3, "gs://bucket/a.zarr", 3),
+    ],
+)
+def test_readers_of_several_processes_share_the_cores(cluster, wanted, source, threads):
+    config = DaskConfig(cluster=cluster, threads_per_worker=2)
+    assert reader_threads(config, wanted, source) == threads

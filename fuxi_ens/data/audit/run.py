@@ -20,6 +20,7 @@ from fuxi_ens.data.audit.layout import channels_of, extent, is_summed, layouts, 
 from fuxi_ens.data.audit.manifest import audit_manifest, shards_of
 from fuxi_ens.data.audit.observations import Observations, names_of
 from fuxi_ens.data.audit.report import Audit, Problem
+from fuxi_ens.data.cluster import dask_client, reader_threads, run_tasks, worker_count
 from fuxi_ens.errors import StoreError
 from fuxi_ens.progress import progress
 from fuxi_ens.stores import Fields, OpenStore, open_store
@@ -157,7 +158,9 @@ class _Auditor:
         return observations
 
     def _inspect(self, positions: NDArray[np.intp]) -> Iterator[Seen]:
-        whole = Inspection(self._source, self._channels, tuple(positions.tolist()), self._options.threads)
+        options = self._options
+        threads = reader_threads(options.dask, options.threads, self._source) if options.full else options.threads
+        whole = Inspection(self._source, self._channels, tuple(positions.tolist()), threads)
         tasks = whole.parts(positions_per_task(self._fields))
         if self._options.full:
             yield from self._inspect_on_dask(tasks)
@@ -166,8 +169,6 @@ class _Auditor:
                 yield from inspect(task)
 
     def _inspect_on_dask(self, tasks: Iterator[Inspection]) -> Iterator[Seen]:
-        from fuxi_ens.data.cluster import dask_client, run_tasks, worker_count
-
         options = self._options
         with dask_client(options.dask, options.threads) as client:
             in_flight = 2 * worker_count(options.dask, options.threads)

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from fuxi_ens import channels as vocabulary
 from fuxi_ens.channels import Variable
 from fuxi_ens.config import Config, Period, PrepareConfig
+from fuxi_ens.data.cluster import THREADS_THAT_WAIT
 from fuxi_ens.data.preparation.shard import ShardTask, opened, regridder
 from fuxi_ens.data.skip import load_skip_list
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.stores.fields import Fields
+from fuxi_ens.stores.remote import is_remote
 from fuxi_ens.times import Times, label, time_range
 
 Positions = NDArray[np.intp]
@@ -148,7 +150,7 @@ def make_plan(config: Config) -> Plan:
         source_points=fields.shape[0] * fields.shape[1],
         settings=settings,
         # Behind a network the threads of one task wait together; on a disk the tasks themselves keep the cores busy.
-        threads=config.data.read_threads or (0 if "://" in settings.source else 1),
+        threads=config.data.read_threads or (THREADS_THAT_WAIT if is_remote(settings.source) else 1),
     )
 
 
