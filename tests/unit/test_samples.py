@@ -1,7 +1,5 @@
 """Which samples there are, and in which order they come."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -65,12 +63,10 @@ def test_frames_are_history_and_targets():
     np.testing.assert_array_equal((frames - START) / STEP, [-1, 0, 1, 2, 3])
 
 
-def test_37_years_take_less_than_a_second():
+def test_37_years_of_samples():
     available = times("1979-01-01", "2015-12-31T18")
     whole = Period(start="1979-01-01", end="2015-12-31T18:00")
-    started = time.monotonic()
     assert len(SampleIndex.legal(available, (whole,), STEP, 12)) == len(available) - 13
-    assert time.monotonic() - started < 1.0
 
 
 def test_a_complete_period_passes():

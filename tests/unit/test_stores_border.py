@@ -1,6 +1,5 @@
 """The border to Zarr stores: whatever the layout on disk, the same values under the same names."""
 
-import time
 
 import numpy as np
 import pytest
@@ -279,7 +278,7 @@ class TestRefusals:
             open_store(str(tmp_path / "a"))
 
 
-def test_forty_years_of_hours_and_273_variables_open_fast(tmp_path):
+def test_forty_years_of_hours_and_273_variables_open_without_a_chunk_being_read(tmp_path):
     hours, grid = 350_640, {"latitude": np.linspace(90, -90, 721), "longitude": np.arange(1440) * 0.25}
     axes = {"time": np.arange(hours), "level": np.arange(1, 38), **grid}
     group = zarr.open_group(tmp_path / "a", mode="w", zarr_format=2)
@@ -294,8 +293,8 @@ def test_forty_years_of_hours_and_273_variables_open_fast(tmp_path):
         array = group.create_array(f"v{number}", shape=shape, dtype="f4", chunks=(1, *shape[1:]))
         array.attrs.update({"_ARRAY_DIMENSIONS": dims, "units": "K"})
     zarr.consolidate_metadata(str(tmp_path / "a"))
-    start = time.monotonic()
+    # No field has a chunk, so that reading one would give fill values; the axes are all that is there.
     opened = open_store(str(tmp_path / "a"))
-    assert time.monotonic() - start < 2.0
+    assert not any(array.variable._in_memory for array in opened.dataset.data_vars.values())
     assert opened.dataset["time"].values[-1] == np.datetime64("1979-12-31T23", "ns")
     assert len(opened.arrays) == 277
