@@ -6,7 +6,11 @@ import xarray as xr
 from makers import analysis_dataset, instant, land, make_analysis, six_hour_sum, times, write_store
 
 from fuxi_ens.channels import CHANNELS_78, channel
+from fuxi_ens.config import Period
+from fuxi_ens.data.audit.run import AuditOptions, audit
 from fuxi_ens.data.era5 import cache_frames, open_analysis
+from fuxi_ens.data.samples import SampleIndex, frame_times
+from fuxi_ens.data.skip import write_skip_list
 from fuxi_ens.errors import StoreError
 from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.times import hours
@@ -293,3 +297,37 @@ def test_only_the_variables_asked_for_are_read(store):
     for chunk in (path / "geopotential").glob("[0-9]*"):
         chunk.unlink()
     assert np.isfinite(opened(path, ("t2m",)).read(WHEN[:1])).all()
+
+
+class TestSkipList:
+    PERIOD = (Period(start="2018-01-01", end="2018-01-03"),)
+
+    @pytest.fixture
+    def damaged(self, tmp_path, store):
+        """A store with one frame of temperature missing, and the skip list that an audit of it writes."""
+        path = store(poisoned("2m_temperature", 5, latitude=slice(None), longitude=slice(None)))
+        found = audit(str(path), None, AuditOptions(full=True))
+        write_skip_list(tmp_path / "skip.json", str(path), found.skip)
+        return path, tmp_path / "skip.json"
+
+    def test_no_sample_touches_what_the_audit_found(self, damaged):
+        path, skip_list = damaged
+        analysis = opened(path, skip_list=skip_list)
+        np.testing.assert_array_equal(analysis.skipped, WHEN[[5]])
+        np.testing.assert_array_equal(analysis.times, np.delete(WHEN, 5))
+        analysis.require_complete(self.PERIOD, hours(6))
+        index = SampleIndex.legal(analysis.times, self.PERIOD, hours(6), 1)
+        np.testing.assert_array_equal(index.init_times, WHEN[[1, 2, 3, 7]])
+        for init_time in index.init_times:
+            analysis.read(frame_times(init_time, hours(6), 1))
+
+    def test_without_the_list_the_damage_is_met(self, damaged):
+        assert "t2m has missing values" in refusal(damaged[0], read=WHEN)
+
+    def test_the_list_of_the_source_serves_a_store_made_from_it(self, damaged, tmp_path):
+        path, skip_list = damaged
+        copy = tmp_path / "copy.zarr"
+        make_analysis(copy, channels=NAMES, when=np.delete(WHEN, 5))
+        with pytest.raises(StoreError, match="skip list"):
+            opened(copy, skip_list=skip_list)
+        opened(copy, skip_list=skip_list, made_from=(str(path),)).require_complete(self.PERIOD, hours(6))
