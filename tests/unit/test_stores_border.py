@@ -1,6 +1,5 @@
 """The border to Zarr stores: whatever the layout on disk, the same values under the same names."""
 
-
 import numpy as np
 import pytest
 import xarray as xr
