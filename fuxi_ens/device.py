@@ -4,6 +4,7 @@ import os
 
 import torch
 
+from fuxi_ens.cores import available_cores
 from fuxi_ens.errors import UserError
 
 
@@ -20,5 +21,5 @@ def choose_device(threads: int) -> torch.device:
         # A task may see only its own GPU, or all of the node's.
         index = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
         return torch.device("cuda", index % torch.cuda.device_count())
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or available_cores())
     return torch.device("cpu")

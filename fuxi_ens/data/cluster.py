@@ -5,7 +5,6 @@ be is decided here and nowhere else.
 """
 
 import logging
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from dask.utils import parse_bytes
 from distributed import Client, Future, KilledWorker, LocalCluster, as_completed
 
 from fuxi_ens.config import DaskConfig
+from fuxi_ens.cores import available_cores
 from fuxi_ens.errors import UserError
 from fuxi_ens.stores.remote import is_remote
 
@@ -35,7 +35,7 @@ THREADS_THAT_WAIT = 4
 
 def worker_count(config: DaskConfig, threads: int) -> int:
     """Tasks that run at the same time; `threads` 0 takes all cores the job was given."""
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or available_cores()
     return threads if config.cluster == "threads" else (config.workers or threads) * config.threads_per_worker
 
 

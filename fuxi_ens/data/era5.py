@@ -13,8 +13,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fuxi_ens import channels as vocabulary
 from fuxi_ens.config import Config, Period
+from fuxi_ens.data.missing import require_values
 from fuxi_ens.data.plausible import require_plausible
 from fuxi_ens.data.samples import require_complete
 from fuxi_ens.data.skip import load_skip_list
@@ -113,24 +113,11 @@ class Analysis:
 
     def _refuse_missing(self, frames: Frames, times: Times) -> None:
         checks = [
-            partial(self._refuse_missing_points, name, field, time)
+            partial(require_values, field, name, time, self.store)
             for time, frame in zip(times, frames, strict=True)
             for name, field in zip(self.channels, frame, strict=True)
         ]
         self.fields.run(checks)
-
-    def _refuse_missing_points(self, name: str, field: Frames, time: np.datetime64) -> None:
-        # The sum of a field is NaN if one of its points is; much cheaper than a mask of all points.
-        if np.isfinite(np.sum(field)):
-            return
-        finite = np.isfinite(field)
-        if finite.all() or (vocabulary.channel(name).variable.may_be_missing and finite.any()):
-            return
-        raise StoreError(
-            f"{self.store}: {name} has missing values in {(~finite).sum()} of {finite.size} points at "
-            f"{label(time)}, or its chunk is absent; mend the store, or leave the time out with data.skip_list "
-            f"(`fuxi-ens data audit {self.store} --skip-list FILE`)"
-        )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ Chunks are decoded by a pool of threads straight into the array asked for; what 
 NetCDF) is read through xarray. Here level, orientation, packing, units and 6-hour sums are dealt with, nowhere else.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import groupby
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from fuxi_ens import channels as vocabulary
 from fuxi_ens.channels import Channel
+from fuxi_ens.cores import available_cores
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores.lazy import LazySource
 from fuxi_ens.stores.placed import ChunkedSource
@@ -47,8 +47,7 @@ class Fields:
         self._groups = [_Group(store, group, model_units) for group in _by_variable(channels)]
         self._require_hourly_for_sums()
         remote = any(group.source.remote for group in self._groups)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        count = threads or cores * (_THREADS_PER_CORE_REMOTE if remote else 1)
+        count = threads or available_cores() * (_THREADS_PER_CORE_REMOTE if remote else 1)
         self._pool = ThreadPoolExecutor(max_workers=count, thread_name_prefix="chunks")
 
     def read(self, positions: Sequence[int] | NDArray[np.intp]) -> Frames:

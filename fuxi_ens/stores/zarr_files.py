@@ -12,7 +12,7 @@ from fuxi_ens.errors import StoreError
 from fuxi_ens.stores.decode import settle_missing
 from fuxi_ens.stores.remote import ATTEMPTS, is_remote, printable, zarr_store
 
-UNFINISHED: Final = "fuxi_ens_prepare"
+PREPARE_STATE: Final = "fuxi_ens_prepare"
 """Attribute of the root group that `data prepare` sets to `unfinished` until everything is written."""
 
 
@@ -47,7 +47,7 @@ def open_raw(source: str) -> RawStore:
 
 
 def _check(source: str, dataset: xr.Dataset) -> None:
-    if dataset.attrs.get(UNFINISHED) == "unfinished":
+    if dataset.attrs.get(PREPARE_STATE) == "unfinished":
         raise StoreError(
             f"{printable(source)}: prepare isn't finished; run `fuxi-ens data prepare CONFIG` again, it goes on"
         )

@@ -16,7 +16,7 @@ import xarray as xr
 from fuxi_ens.channels import Variable, channel, components
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores import Fields, OpenStore, open_store
-from fuxi_ens.times import Leads, Times
+from fuxi_ens.times import Leads, Times, label
 
 _FORECAST_NAMES: Final = {"time": "init_time", "prediction_timedelta": "lead_time", "number": "number"}
 _ANALYSIS_NAMES: Final = {"time": "valid_time"}
@@ -128,7 +128,11 @@ class AnalysisStore(Store):
         positions = self.dataset.indexes["valid_time"].get_indexer(pd.DatetimeIndex(valid_times))
         if (positions < 0).any():
             absent = valid_times[positions < 0]
-            raise StoreError(f"{self.source} has no {name} at {absent[0]} and {len(absent) - 1} other valid times")
+            raise StoreError(
+                f"{self.source} has no {name} at {label(absent[0])} and {len(absent) - 1} other valid times; it covers "
+                f"{label(self.valid_times[0])} to {label(self.valid_times[-1])}; move forecast.init_times or name "
+                "another truth"
+            )
         values = self._reader(name).read(positions)
         coords = {"valid_time": valid_times, **{dim: self.dataset[dim].to_numpy() for dim in _HORIZONTAL}}
         dims = ("valid_time", *_HORIZONTAL)

@@ -322,7 +322,7 @@ class TestSkipList:
             analysis.read(frame_times(init_time, hours(6), 1))
 
     def test_without_the_list_the_damage_is_met(self, damaged):
-        assert "t2m has missing values" in refusal(damaged[0], read=WHEN)
+        assert "t2m (2m_temperature) has missing values" in refusal(damaged[0], read=WHEN)
 
     def test_the_list_of_the_source_serves_a_store_made_from_it(self, damaged, tmp_path):
         path, skip_list = damaged

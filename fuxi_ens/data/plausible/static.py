@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fuxi_ens.channels import STATIC_LAND_SEA_MASK, STATIC_OROGRAPHY, SURFACE
 from fuxi_ens.data.plausible.finding import Finding, Scene, area_mean
 from fuxi_ens.grid import Region
+from fuxi_ens.stores.units import STANDARD_GRAVITY
 
 Field = NDArray[np.floating]
 
@@ -60,7 +61,7 @@ def _orography(scene: Scene, orography: Field) -> Iterator[Finding]:
     in_meters = high and all(_METERS < height < _LEAST_HEIGHT for height in high)
     if turned:
         yield Finding("landmarks", (STATIC_OROGRAPHY,), got, expected, turned[0])
-    elif in_meters and _is_earth(_landmarks(scene, orography * 9.80665)):
+    elif in_meters and _is_earth(_landmarks(scene, orography * STANDARD_GRAVITY)):
         yield Finding("landmarks", (STATIC_OROGRAPHY,), got, expected, "looks like meters, not m2 s-2")
 
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fuxi_ens.channels import DERIVED_SPEED, Channel, channel
 from fuxi_ens.data.plausible.finding import Finding, Scene, area_mean
+from fuxi_ens.stores.units import STANDARD_GRAVITY
 
-STANDARD_GRAVITY: Final = 9.80665
 _KNOT: Final = 1852.0 / 3600.0
 
 _RADIATION: Final = (

@@ -15,13 +15,12 @@ import zarr
 from numcodecs import BitRound
 from numpy.typing import NDArray
 
-from fuxi_ens import channels as vocabulary
+from fuxi_ens.data.missing import require_values
 from fuxi_ens.data.regrid import Regridder, same_grid
-from fuxi_ens.errors import StoreError
 from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.stores import OpenStore, open_store
 from fuxi_ens.stores.fields import Fields
-from fuxi_ens.times import Times, label
+from fuxi_ens.times import Times
 
 Array = NDArray[np.float32]
 
@@ -127,17 +126,7 @@ def refuse_missing(frames: Array, times: Times, channels: tuple[str, ...], sourc
     """Raise StoreError for a point without a value in a channel that must have one everywhere."""
     for time, frame in zip(times, frames, strict=True):
         for name, field in zip(channels, frame, strict=True):
-            # The sum of a field is NaN if one of its points is; much cheaper than a mask of all points.
-            if np.isfinite(np.sum(field)):
-                continue
-            finite, variable = np.isfinite(field), vocabulary.channel(name).variable
-            if finite.all() or (variable.may_be_missing and finite.any()):
-                continue
-            raise StoreError(
-                f"{source}: {variable.file_name} ({name}) has {np.count_nonzero(~finite)} points without a value at "
-                f"{label(time)}; find all such times with `fuxi-ens data audit {source} --skip-list FILE` and name "
-                "the file in data.skip_list"
-            )
+            require_values(field, name, time, source)
 
 
 def rounded(values: Array, keep_bits: int | None) -> Array:

@@ -27,9 +27,9 @@ from fuxi_ens.data.preparation.plan import Plan, PlannedVariable
 from fuxi_ens.data.preparation.shard import ShardRecord
 from fuxi_ens.errors import StoreError
 from fuxi_ens.files import write_atomic
+from fuxi_ens.stores.zarr_files import PREPARE_STATE
 
 MANIFEST: Final = "manifest.json"
-STATE: Final = "fuxi_ens_prepare"
 _PLAN: Final = "fuxi_ens_prepare_plan"
 _WORK: Final = ".prepare"
 _DIMS: Final = ("time", "latitude", "longitude")
@@ -44,7 +44,7 @@ class TrainingStore:
         self._path, self._journal = plan.target, plan.target / _WORK / "journal.jsonl"
         found = _attributes(plan.target)
         _refuse_other_plan(plan, found)
-        self.is_complete: bool = found[STATE] == "complete"
+        self.is_complete: bool = found[PREPARE_STATE] == "complete"
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -87,8 +87,8 @@ class TrainingStore:
     def _set_state(self, state: str) -> None:
         file = self._path / "zarr.json"
         root = json.loads(file.read_bytes())
-        if root["attributes"][STATE] != state:
-            root["attributes"][STATE] = state
+        if root["attributes"][PREPARE_STATE] != state:
+            root["attributes"][PREPARE_STATE] = state
             write_atomic(file, json.dumps(root, indent=2).encode())
 
 
@@ -97,7 +97,7 @@ def _attributes(path: Path) -> dict[str, Any]:
         attributes: dict[str, Any] = json.loads((path / "zarr.json").read_bytes())["attributes"]
     except (OSError, ValueError, KeyError, TypeError):
         attributes = {}
-    if _PLAN not in attributes or STATE not in attributes:
+    if _PLAN not in attributes or PREPARE_STATE not in attributes:
         raise StoreError(
             f"{path} is there and was not made by `fuxi-ens data prepare`; move it away, or choose another data.store"
         )
@@ -150,7 +150,7 @@ def create_store(plan: Plan, static: xr.Dataset, attributes: dict[str, Any]) -> 
         },
         attrs={
             **attributes,
-            STATE: "unfinished",
+            PREPARE_STATE: "unfinished",
             _PLAN: plan.identity(),
             "Conventions": "CF-1.11",
             "product": "analysis",
