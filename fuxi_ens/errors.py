@@ -14,3 +14,15 @@ class ConfigError(UserError):
 
 class StoreError(UserError):
     """A store is missing, incomplete, or does not hold what is asked of it."""
+
+
+class ExitCode(IntEnum):
+    """How a command ends; batch scripts decide by it whether a job goes back into the queue."""
+
+    DONE = 0
+    USER_ERROR = 1
+    """Something the user must change: starting again would end the same way."""
+    UNEXPECTED = 70
+    """A defect, or a failure of the machine; starting again may help."""
+    STOPPED = 75
+    """Stopped on a signal with everything saved: start again to go on."""

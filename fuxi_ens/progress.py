@@ -1,13 +1,14 @@
 """Progress of long work: a bar on a terminal, a few plain lines in a batch log. Rank 0 only."""
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fuxi_ens.launch import this_process
 
 Advance = Callable[[int, str], None]
 """Call with the units just finished and a short note on the state of things."""
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 
 def is_main_process() -> bool:
     """Whether this process is the one that talks."""
-    return os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0"
+    return this_process().rank == 0
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from pydantic import model_validator
 
 from fuxi_ens import channels as vocabulary
 from fuxi_ens.config.base import Period, Periods, Section
+from fuxi_ens.config.cascade import check_cascade
 from fuxi_ens.config.data import ClimatologyStoreConfig, DaskConfig, DataConfig, PrepareConfig, SlurmConfig
 from fuxi_ens.config.fields import ALMOST_FAIR_ALPHA, Estimator
 from fuxi_ens.config.file import read_config
@@ -19,6 +20,7 @@ from fuxi_ens.config.sections import (
     ClimatologyConfig,
     ForecastConfig,
     InitTimes,
+    LeadStageConfig,
     ModelConfig,
     PlaceConfig,
     ReportConfig,
@@ -39,6 +41,7 @@ __all__ = [
     "Estimator",
     "ForecastConfig",
     "InitTimes",
+    "LeadStageConfig",
     "ModelConfig",
     "Period",
     "Periods",
@@ -66,6 +69,8 @@ class Config(Section):
     verify: VerifyConfig
     prepare: PrepareConfig | None = None
     """How data.store is made from another store; without it data.store must be there."""
+    cascade: tuple[LeadStageConfig, ...] = ()
+    """Forecast stages by lead time, in order, each trained from the one before; empty means one for all lead times."""
     climatology: ClimatologyStoreConfig = ClimatologyStoreConfig()
     dask: DaskConfig = DaskConfig()
     report: ReportConfig | None = None
@@ -93,6 +98,7 @@ class Config(Section):
                 f"not in the model {sorted(missing)}, not written {sorted(unwritten)}"
             )
         self._check_dates()
+        check_cascade(self.cascade, self.train.stages, self.data.step_size_hours, self.forecast.steps)
         if self.forecast.members < 2 and self.verify.estimator != "standard":
             raise ValueError(f"the {self.verify.estimator} CRPS needs forecast.members of at least 2")
         if self.report:
