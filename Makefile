@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow test-slurm lint clean
 
 # Installs are redone when the project's metadata or the tested versions change.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -24,7 +24,10 @@ test: $(VENV)/.installed-dev lint  ## the suite without the slow tests
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 -m 'not slow'
 
 test-slow: $(VENV)/.installed-dev  ## the rest: runs that are killed and resumed, the whole demo
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m 'slow and not slurm'
+
+test-slurm: $(VENV)/.installed-dev  ## jobs on a SLURM that the tests start themselves; as root, with the packages in .ci/run
+	$(BIN)/python -m pytest -q -m slurm
 
 lint: $(VENV)/.installed-dev  ## style, types, architecture
 	$(BIN)/ruff check .

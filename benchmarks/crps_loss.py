@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from fuxi_ens.config import ModelConfig, StageConfig, load_config
+from fuxi_ens.config import ModelConfig, StageConfig, TrainConfig, load_config
 from fuxi_ens.data.loader import Batch
 from fuxi_ens.losses import ensemble_crps
 from fuxi_ens.losses.crps import spread_factor
@@ -30,6 +30,7 @@ from fuxi_ens.model.gaussian import DiagonalGaussian
 from fuxi_ens.model.noise import Noise, Stream
 from fuxi_ens.train.divergence import divergence
 from fuxi_ens.train.module import TrainingModule
+from fuxi_ens.train.ranks import Ranks
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 POINTS = 2 << 20
@@ -129,7 +130,7 @@ def share_of_a_step(console: Console, config: ModelConfig, name: str, members: i
     model = build_model(config)
     frame = (len(config.channels), config.height, config.width)
     weights = Weights(torch.ones(config.height), torch.ones(len(config.channels)))
-    module = TrainingModule(model, stage, weights)
+    module = TrainingModule(model, stage, weights, Ranks.alone(), TrainConfig(stages=(stage,)))
     batch = Batch(torch.randn(1, 2, *frame), torch.randn(1, 1, *frame), torch.rand(1, 1, 3), None)
     latents = [torch.randn(1, 2, *frame).requires_grad_() for _ in range(4)]
     ens, truth = torch.randn(1, members, *frame).requires_grad_(), torch.randn(1, *frame)

@@ -3,6 +3,8 @@
 A message says what is wrong, what was got, what was expected, and the remedy.
 """
 
+from enum import IntEnum
+
 
 class UserError(ValueError):
     """Something the user can mend: a path, a key, a date, a store."""
@@ -26,3 +28,7 @@ class ExitCode(IntEnum):
     """A defect, or a failure of the machine; starting again may help."""
     STOPPED = 75
     """Stopped on a signal with everything saved: start again to go on."""
+
+
+class Stopped(Exception):
+    """Work ended early on a signal, with everything saved; the same command goes on from there."""

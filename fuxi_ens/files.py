@@ -30,7 +30,7 @@ def open_atomic(path: Path) -> Iterator[BinaryIO]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def existing_parent(folder: Path) -> Path:
@@ -46,7 +46,7 @@ def require_writable(folder: Path) -> None:
         raise UserError(f"run.folder {folder} cannot be written: {existing} is no writable folder; choose another")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -56,6 +56,11 @@ class RunPaths:
         return self.folder / "scores"
 
     @property
+    def jobs(self) -> Path:
+        """Scripts, logs and the list of batch jobs."""
+        return self.folder / "jobs"
+
+    @property
     def report(self) -> Path:
         """Scorecard table, picture and HTML report."""
         return self.folder / "report"

@@ -18,7 +18,9 @@ from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.files import existing_parent, require_writable
 from fuxi_ens.forecast.store import is_complete
-from fuxi_ens.model.memory import Placement, training_memory
+from fuxi_ens.launch import this_process
+from fuxi_ens.model.cost import Rates, training_hours
+from fuxi_ens.model.memory import Placement, run_memory
 from fuxi_ens.model.summary import summarize
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.times import HISTORY, label
@@ -49,6 +51,7 @@ def preflight(config: Config, stages: Collection[str] = STAGES) -> Iterator[Find
         yield from _analysis(config)
         yield _statistics(config)
         yield _training_memory(config)
+        yield _training_cost(config)
     if "forecast" in stages:
         yield from _forecast(config)
     if "verify" in stages:
@@ -90,16 +93,30 @@ def _statistics(config: Config) -> Finding:
 
 
 def _training_memory(config: Config) -> Finding:
-    size = summarize(config.model)
+    size, train, devices = summarize(config.model), config.train, this_process().world
     parameters = size["inference_parameters"] + size["posterior_parameters"]
-    placement = Placement(bfloat16=config.train.precision == "bfloat16")
-    needed = {stage.name: training_memory(config.model, stage, placement) for stage in config.train.stages}
+    needed = run_memory(config, Placement.configured(train, devices))
     name, most = max(needed.items(), key=lambda item: item[1].total)
+    sharing = f" shared by {devices}" if train.parallel == "fsdp" and devices > 1 else ""
     return Finding(
         "training memory",
-        f"about {_bytes(most.total)} on the device in stage {name}: {_bytes(most.weights)} for weights, gradients and "
-        f"optimizer of {parameters:,} parameters, the rest for activations",
+        f"about {_bytes(most.total)} on {_each(devices)} in stage {name}: {_bytes(most.weights)} for "
+        f"weights, gradients and optimizer of {parameters:,} parameters{sharing}, the rest for activations",
     )
+
+
+def _training_cost(config: Config) -> Finding:
+    devices, rates = this_process().world, Rates()
+    hours = sum(training_hours(config, rates).values())
+    return Finding(
+        "training cost",
+        f"about {devices * hours:,.3g} GPU hours, {hours:,.3g} on {_each(devices)}, if it sustains "
+        f"{rates.training(config.train):g} TFLOP/s, which is assumed; validation and reading come on top",
+    )
+
+
+def _each(devices: int) -> str:
+    return "the device" if devices == 1 else f"each of {devices} devices"
 
 
 def _forecast(config: Config) -> Iterator[Finding]:

@@ -15,12 +15,27 @@ Advance = Callable[[int, str], None]
 
 _LINES_PER_TASK = 10
 _SECONDS_BETWEEN_LINES = 2.0
+_SECONDS_OF_SILENCE = 600.0
+"""After so long a line comes even if hardly anything is done: a training of days must not look dead."""
 log = logging.getLogger(__name__)
 
 
 def is_main_process() -> bool:
     """Whether this process is the one that talks."""
     return this_process().rank == 0
+
+
+def duration(seconds: float) -> str:
+    """A time span in two units at most: `45 s`, `12 min`, `3 h 05 min`, `6 d 4 h`."""
+    if seconds < 120.0:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60.0)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours = round(minutes / 60.0)
+    return f"{hours // 24} d {hours % 24} h"
 
 
 @contextmanager
@@ -61,10 +76,11 @@ def _plain_lines(description: str, total: int) -> Advance:
         done += units
         now = time.monotonic()
         first = first or (done, now)
-        if (done >= due and now - last >= _SECONDS_BETWEEN_LINES) or done >= total:
+        silent = now - last
+        if (done >= due and silent >= _SECONDS_BETWEEN_LINES) or silent >= _SECONDS_OF_SILENCE or done >= total:
             due, last = done + max(total // _LINES_PER_TASK, 1), now
             rate = (done - first[0]) / max(now - first[1], 1e-9)
-            left = f", {(total - done) / rate:.0f} s left" if rate else ""
-            log.info("%s %d/%d, %.0f s%s  %s", description, done, total, now - started, left, note)
+            left = f", {duration((total - done) / rate)} left" if rate else ""
+            log.info("%s %d/%d, %s%s  %s", description, done, total, duration(now - started), left, note)
 
     return advance

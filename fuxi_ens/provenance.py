@@ -3,6 +3,7 @@
 import hashlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from fuxi_ens import __version__
 from fuxi_ens.config import Config, Section
@@ -33,7 +34,16 @@ def provenance(config: Config, *sections: Section) -> dict[str, str | int]:
 
 
 def _decisive(section: Section) -> str:
-    return section.model_dump_json(exclude=set(section.bookkeeping))
+    return section.model_dump_json(exclude=_excluded(section))
+
+
+def _excluded(section: Section) -> dict[str, Any]:
+    """Bookkeeping of a section and of the sections in its lists, as pydantic wants it."""
+    excluded: dict[str, Any] = dict.fromkeys(section.bookkeeping, True)
+    for name, value in section:
+        if isinstance(value, tuple) and value and isinstance(value[0], Section):
+            excluded[name] = {"__all__": _excluded(value[0])}
+    return excluded
 
 
 def _version(name: str) -> str:

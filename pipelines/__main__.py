@@ -2,7 +2,10 @@
 
 import errno
 import logging
+import os
 import sys
+import traceback
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,22 +14,34 @@ from rich.logging import RichHandler
 from rich.text import Text
 
 from fuxi_ens import __version__
-from fuxi_ens.errors import UserError
+from fuxi_ens.errors import ExitCode, Stopped, UserError
+from fuxi_ens.launch import this_process
 from fuxi_ens.progress import is_main_process
 from pipelines import (
     audit,
     check,
     climatology,
     demo,
+    export,
     forecast,
     model,
     nature_run,
     prepare,
+    presets,
+    progress,
     scorecard,
     statistics,
+    submit,
     train,
     verify,
 )
+
+_FAILURES = frozenset(
+    {
+        errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED, errno.ECONNREFUSED,
+        errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN, errno.ENOTCONN,
+    }
+)  # fmt: skip
 
 app = typer.Typer(
     name="fuxi-ens",
@@ -41,14 +56,18 @@ model_app = typer.Typer(no_args_is_help=True, help="Look at a model before spend
 app.command("demo")(demo.demo)
 app.command("check")(check.check)
 app.command("train")(train.train)
+app.command("progress")(progress.progress)
 app.command("forecast")(forecast.forecast)
 app.command("verify")(verify.verify)
 app.command("scorecard")(scorecard.scorecard)
+app.command("submit")(submit.submit)
 data_app.command("audit")(audit.audit)
 data_app.command("prepare")(prepare.prepare)
 data_app.command("statistics")(statistics.statistics)
 data_app.command("climatology")(climatology.climatology)
 model_app.command("summary")(model.summary)
+model_app.command("presets")(presets.presets)
+model_app.command("export")(export.export)
 model_app.command("convert")(model.convert)
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
@@ -81,19 +100,57 @@ def options(
 
 
 def main() -> None:
-    """Entry point: exit code 0, 1 for a user error, 2 for wrong usage."""
+    """Entry point; exits with an `ExitCode`, with 2 for wrong usage, with 130 for Ctrl-C."""
+    code = _run()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if this_process().world > 1:
+        # Threads of gloo that outlive Python's shutdown may abort the process, and with it a finished job.
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command; how it ended."""
     try:
         app()
-    except (UserError, OSError) as error:
-        # A Text, so that nothing in a path is taken for markup or an emoji.
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else ExitCode.DONE
+    except Stopped as stopped:
+        if is_main_process():
+            _say("", "", f"{stopped}; start it again to go on from there")
+        return ExitCode.STOPPED
+    except Exception as error:  # noqa: BLE001 - nothing is swallowed, every kind of end has its exit code
+        if not isinstance(error, UserError | OSError) or _machine_failed(error):
+            traceback.print_exc()
+            return ExitCode.UNEXPECTED
         remedy = "; free space and run the same command again" if _disk_is_full(error) else ""
-        message = Text.assemble(("error: ", "bold red"), f"{error}{remedy}")
-        Console(stderr=True, soft_wrap=True).print(message)
-        sys.exit(1)
+        _say("error: ", "bold red", f"{error}{remedy}")
+        _tell_job_script()
+        return ExitCode.USER_ERROR
+    return ExitCode.DONE
+
+
+def _tell_job_script() -> None:
+    """Leave a mark for the job script: `srun` hides the exit code of a user error behind those of ranks it kills."""
+    mark = os.environ.get("FUXI_ENS_USER_ERROR")
+    if mark:
+        Path(mark).touch()
+
+
+def _say(prefix: str, style: str, message: str) -> None:
+    # A Text, so that nothing in a path is taken for markup or an emoji.
+    Console(stderr=True, soft_wrap=True).print(Text.assemble((prefix, style), message))
 
 
 def _disk_is_full(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _machine_failed(error: Exception) -> bool:
+    """Whether a disk or the network gave up, which is nothing the user can mend."""
+    return isinstance(error, OSError) and error.errno in _FAILURES
 
 
 if __name__ == "__main__":

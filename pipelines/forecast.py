@@ -1,6 +1,7 @@
 """`fuxi-ens forecast`: from a model and init times to an ensemble store."""
 
 import logging
+import re
 from datetime import datetime
 from typing import Annotated
 
@@ -13,21 +14,41 @@ from pipelines.options import ConfigArgument, SetOption
 log = logging.getLogger(__name__)
 
 
+def _read_part(text: str) -> slice:
+    """`1/4` as the slice 1::4."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or int(match[1]) >= int(match[2]):
+        raise typer.BadParameter(f"{text!r} is no K/N with K from 0 to N - 1, like 0/4")
+    return slice(int(match[1]), None, int(match[2]))
+
+
 def forecast(
     config: ConfigArgument,
     overrides: SetOption = None,
     init: Annotated[list[datetime] | None, typer.Option(help="Only this init time of the config. Repeatable.")] = None,
+    part: Annotated[
+        slice | None,
+        typer.Option(
+            parser=_read_part, metavar="K/N", help="Only every Nth init time from the Kth on, counted from 0."
+        ),
+    ] = None,
     members: Annotated[int | None, typer.Option(help="Short for --set forecast.members=N.")] = None,
 ) -> None:
     """Write the ensembles of forecast.init_times; init times already complete are left alone.
 
-    The store has WeatherBench 2 names and dims and opens with `xr.open_zarr`.
+    The store has WeatherBench 2 names and dims and opens with `xr.open_zarr`. Several processes may write different
+    parts of it at the same time, with the same bits as a single one.
 
     Example: `fuxi-ens forecast configs/era5_64x32.yaml --init 2018-01-01 --init 2018-01-01T12:00:00`
     """
     from fuxi_ens.forecast.ensemble import run_forecast
 
-    settings = [*(overrides or []), *([f"forecast.members={members}"] if members is not None else [])]
-    chosen = np.array(init, dtype="datetime64[ns]") if init else None
-    store = run_forecast(load_config(config, settings), chosen)
-    log.info("ensembles written to %s", store)
+    settings = load_config(
+        config, [*(overrides or []), *([f"forecast.members={members}"] if members is not None else [])]
+    )
+    chosen = np.array(init, dtype="datetime64[ns]") if init else settings.forecast.init_times.times
+    chosen = chosen[part or slice(None)]
+    if not chosen.size:
+        log.info("no init time falls into this part; nothing to do")
+        return
+    log.info("ensembles written to %s", run_forecast(settings, chosen))

@@ -3,33 +3,63 @@
 import json
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from fuxi_ens.config import Config, load_config
+from fuxi_ens.config.presets import ASSUMED_TFLOPS
 from pipelines.options import ConfigArgument, JsonOption, SetOption
 
+if TYPE_CHECKING:
+    from fuxi_ens.model.cost import Rates
+
 log = logging.getLogger(__name__)
+
+
+RateOption = Annotated[
+    float,
+    typer.Option(
+        min=0.001,
+        help="Assumed, not measured: 10^12 operations per second that a GPU sustains in bfloat16; the default is 40 % "
+        "of an A100's 312.",
+    ),
+]
+Float32RateOption = Annotated[
+    float, typer.Option(min=0.001, help="The same in float32, in which forecasts run; 40 % of an A100's 19.5.")
+]
 
 
 def summary(
     config: ConfigArgument,
     overrides: SetOption = None,
-    devices: Annotated[int, typer.Option(min=1, help="Share weights and optimizer state among N devices.")] = 1,
-    recompute: Annotated[bool, typer.Option(help="Recompute blocks backwards instead of keeping them.")] = False,
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs of the training; they share weights where train.parallel is fsdp.")
+    ] = 1,
+    recompute: Annotated[
+        bool | None,
+        typer.Option(help="Recompute blocks backwards instead of keeping them.", show_default="train.recompute"),
+    ] = None,
+    tflops: RateOption = ASSUMED_TFLOPS["bfloat16"],
+    float32_tflops: Float32RateOption = ASSUMED_TFLOPS["float32"],
     as_json: JsonOption = False,
 ) -> None:
-    """Count parameters, operations and memory of the networks a config describes, without building them.
+    """Count parameters, operations, memory and GPU hours of the networks a config describes, without building them.
 
-    Memory is that of one device: weights and tensors, without what kernels and the allocator take on top.
+    Memory is that of one device: weights and tensors, without what kernels and the allocator take on top. Hours are
+    those of every device at an assumed rate, without validation and reading. Batches are per device: N devices take as
+    long as one, see N times as many samples, and take N times the GPU hours.
 
-    Example: `fuxi-ens model summary configs/era5_0p25deg.yaml --devices 8 --recompute`
+    Example: `fuxi-ens model summary configs/era5_0p25deg.yaml --devices 8`
     """
+    from fuxi_ens.model.cost import Rates
+
     run = load_config(config, overrides or [])
-    facts = _counts(run) | _memory(run, devices, recompute)
+    if recompute is not None:
+        run = run.model_copy(update={"train": run.train.model_copy(update={"recompute": recompute})})
+    facts = _counts(run) | _memory(run, devices) | _hours(run, devices, Rates(tflops, float32_tflops))
     if as_json:
         typer.echo(json.dumps(facts))
         return
@@ -61,29 +91,40 @@ def convert(
         log.info("not copied, computed here and equal: %s", table)
 
 
-def _counts(run: Config) -> dict[str, int]:
+def _counts(run: Config) -> dict[str, float]:
     from fuxi_ens.model.summary import step_flops, summarize
 
     step = step_flops(run.model)
-    return summarize(run.model) | {"step_flops": step, "member_flops": step * run.forecast.steps}
+    return {**summarize(run.model), "step_flops": step, "member_flops": step * run.forecast.steps}
 
 
-def _memory(run: Config, devices: int, recompute: bool) -> dict[str, int]:
-    from fuxi_ens.model.memory import Placement, forecast_memory, training_memory
+def _memory(run: Config, devices: int) -> dict[str, float]:
+    from fuxi_ens.model.memory import Placement, forecast_memory, run_memory
 
-    placement = Placement(run.train.precision == "bfloat16", recompute, devices)
     forecast = forecast_memory(run.model, run.forecast.members_per_batch)
-    facts = {"forecast_bytes": forecast.total, "forecast_activation_bytes": forecast.activations}
-    for stage in run.train.stages:
-        memory = training_memory(run.model, stage, placement)
-        facts[f"train_{stage.name}_bytes"] = memory.total
-        facts[f"train_{stage.name}_activation_bytes"] = memory.activations + memory.working
+    facts: dict[str, float] = {"forecast_bytes": forecast.total, "forecast_activation_bytes": forecast.activations}
+    for name, memory in run_memory(run, Placement.configured(run.train, devices)).items():
+        facts[f"train_{name}_bytes"] = memory.total
+        facts[f"train_{name}_activation_bytes"] = memory.activations + memory.working
     return facts
 
 
-def _shown(name: str, value: int) -> str:
+def _hours(run: Config, devices: int, rates: "Rates") -> dict[str, float]:
+    from fuxi_ens.model.cost import ensemble_minutes, training_hours
+
+    hours = training_hours(run, rates)
+    return {
+        **{f"train_{name}_hours": value for name, value in hours.items()},
+        "train_gpu_hours": devices * sum(hours.values()),
+        "ensemble_gpu_minutes": ensemble_minutes(run.model, run.forecast.members, run.forecast.steps, rates),
+    }
+
+
+def _shown(name: str, value: float) -> str:
     if name.endswith("bytes"):
         return f"{value / 1e9:,.2f} GB"
     if name.endswith("flops"):
         return f"{value / 1e12:,.4g} TFLOP"
+    if name.endswith(("hours", "minutes")):
+        return f"{value:,.3g}"
     return f"{value:,}"

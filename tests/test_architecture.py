@@ -59,6 +59,14 @@ def test_channels_are_spelled_out_in_one_file():
 CHANNEL_LITERALS = {
     # What the report shows unless told otherwise; checked against verify.channels when a run file is read.
     "fuxi_ens/config/sections.py": ["t2m", "ws10m", "z500"],
+    # What the networks with a name leave out of the 78, or choose of them: settings, as in a run file.
+    "fuxi_ens/config/presets.py": sorted(
+        [
+            *("d2m", "u100m", "v100m", "ssr", "ssrd", "fdir", "ttr"),
+            *("z500", "z850", "t500", "t850", "u500", "u850", "v500", "v850", "q500", "q850"),
+            *("t2m", "sst", "u10m", "v10m", "msl", "tp"),
+        ]
+    ),
 }
 
 
@@ -101,8 +109,19 @@ def test_programs_compute_nothing(path):
     assert not imported & {"torch", "xarray", "zarr", "dask", "matplotlib.pyplot"}
 
 
+BROAD = {
+    # Every way to end has its exit code; nothing is swallowed.
+    "pipelines/__main__.py",
+    # What is only for looking at must not end a training; it is said, with the traceback.
+    "fuxi_ens/train/metrics_log.py",
+    "fuxi_ens/train/trackers.py",
+}
+
+
 def test_no_broad_except():
     for path in SOURCES:
+        if inside(path) in BROAD:
+            continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ExceptHandler):
                 assert node.type is not None, inside(path)

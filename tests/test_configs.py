@@ -87,4 +87,14 @@ def test_the_largest_is_the_release():
 
 
 def test_the_largest_states_every_choice_that_differs_from_the_release():
-    assert "polar_row" in config_file("era5_0p25deg").read_text()
+    text = config_file("era5_0p25deg").read_text()
+    assert "preset: release" in text
+    for key in ("polar_row", "missing_points", "norm_variance", "logvar_bounds"):
+        assert f"  {key}: " in text
+
+
+def test_the_large_ones_trade_time_for_memory():
+    middle, large = (load_config(config_file(size)).train for size in ("era5_1p5deg", "era5_0p25deg"))
+    assert middle.recompute
+    assert large.recompute
+    assert large.parallel == "fsdp"

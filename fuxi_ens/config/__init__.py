@@ -1,7 +1,7 @@
 """One YAML file describes one complete run; this package is the only home of defaults.
 
-Sections and their defaults are in `sections`, reading a file and explaining its mistakes in `file`; here are the whole
-and the rules that span sections.
+Sections and their defaults are in `model`, `train`, `data` and `sections`, reading a file and explaining its mistakes
+in `file`; here are the whole and the rules that span sections.
 """
 
 from pathlib import Path
@@ -16,19 +16,17 @@ from fuxi_ens.config.cascade import check_cascade
 from fuxi_ens.config.data import ClimatologyStoreConfig, DaskConfig, DataConfig, PrepareConfig, SlurmConfig
 from fuxi_ens.config.fields import ALMOST_FAIR_ALPHA, Estimator
 from fuxi_ens.config.file import read_config
+from fuxi_ens.config.model import ModelConfig
 from fuxi_ens.config.sections import (
     ClimatologyConfig,
     ForecastConfig,
     InitTimes,
-    LeadStageConfig,
-    ModelConfig,
     PlaceConfig,
     ReportConfig,
     RunConfig,
-    StageConfig,
-    TrainConfig,
     VerifyConfig,
 )
+from fuxi_ens.config.train import LeadStageConfig, StageConfig, TrainConfig
 from fuxi_ens.times import Leads, hours, label, lead_times
 
 __all__ = [

@@ -6,18 +6,11 @@ from collections.abc import Mapping
 
 from fuxi_ens import channels as vocabulary
 from fuxi_ens.config import ModelConfig
+from fuxi_ens.config.presets import PRESETS
 from fuxi_ens.errors import UserError
 from fuxi_ens.times import HISTORY
 
-RELEASE = {
-    "dropout": 0.2,
-    "forecast_dropout": True,
-    "output": "state",
-    "polar_row": "release",
-    "missing_points": "prediction",
-    "norm_variance": "sample",
-    "logvar_bounds": None,
-}
+RELEASE = dict(PRESETS["release"])
 """Settings that shapes cannot tell: those with which our network computes what the release computes (model.md 2.9)."""
 
 _BLOCK = re.compile(r"(dist_p|decoder\.0)\.layers\.(\d+)\.blocks\.(\d+)\.")

@@ -93,6 +93,12 @@ class RankPlace:
         return self.world // self.ranks_per_sample
 
 
+def batch_range(iteration: int, batch_size: int, place: RankPlace) -> NDArray[np.int64]:
+    """Numbers of the samples of one iteration on one rank in the endless sequence of all, [batch_size]."""
+    first = (iteration * place.groups + place.group) * batch_size
+    return np.arange(first, first + batch_size, dtype=np.int64)
+
+
 def batch_positions(
     count: int, iteration: int, batch_size: int, *, seed: tuple[int, ...], place: RankPlace | None = None
 ) -> NDArray[np.int64]:
@@ -101,9 +107,7 @@ def batch_positions(
     A pure function of its arguments: resuming needs no sampler state. Groups of ranks take disjoint parts of an endless
     sequence of epochs, each a permutation of `count` samples drawn from (seed, epoch); ranks of a group take the same.
     """
-    place = place or RankPlace()
-    first = (iteration * place.groups + place.group) * batch_size
-    where = np.arange(first, first + batch_size)
+    where = batch_range(iteration, batch_size, place or RankPlace())
     epochs = {epoch: _permutation(count, seed, epoch) for epoch in np.unique(where // count).tolist()}
     return np.array([epochs[i // count][i % count] for i in where.tolist()], dtype=np.int64)
 

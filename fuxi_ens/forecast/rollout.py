@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fuxi_ens.checkpoint import LeadModels
 from fuxi_ens.data.era5 import Frames
 from fuxi_ens.errors import UserError
 from fuxi_ens.model import FuxiEns
@@ -42,22 +43,23 @@ def member_stream(seed: int, init_time: np.datetime64, number: int, step: int, d
 
 @torch.no_grad()
 def rollout(
-    model: FuxiEns, history_TCHW: Frames, init_time: np.datetime64, settings: EnsembleSettings
+    models: LeadModels, history_TCHW: Frames, init_time: np.datetime64, settings: EnsembleSettings
 ) -> Iterator[tuple[np.timedelta64, Frames]]:
     """Yield (lead_time, ens_MCHW) in model units for each step; lead outer, members inner.
 
-    Raises UserError when a member stops being finite, naming member, channel and lead time.
+    A forecast stage takes over the states as they are, of all members at once. The clock goes on counting steps from
+    init_time: a later stage is trained at the steps that it makes, and its step embedding knows those. Raises UserError
+    when a member stops being finite, naming member, channel and lead time.
     """
-    model.eval()
-    device = model.mean.device
-    start = torch.from_numpy(history_TCHW).to(device)
+    start = torch.from_numpy(history_TCHW).to(models.device)
     states = [start.expand(len(block), *start.shape) for block in _blocks(settings)]
     missing = torch.isnan(start[-1])
     for step, lead_time in enumerate(lead_times(settings.step_size, settings.steps)):
+        model = models.at(lead_time)
         for b, numbers in enumerate(_blocks(settings)):
             states[b] = _advance(model, states[b], init_time, numbers, step, settings)
         newest = torch.cat([state[:, -1] for state in states])[: settings.members]
-        _refuse_non_finite(newest, missing, model.config.channels, init_time, lead_time)
+        _refuse_non_finite(newest, missing, models.channels, init_time, lead_time)
         yield lead_time, newest.cpu().numpy()
 
 

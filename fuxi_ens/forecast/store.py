@@ -1,10 +1,13 @@
 """The ensemble store: WeatherBench 2 names and dims, Zarr v3, one shard per variable, init time and run of lead times.
 
-A shard holds all members, so it has exactly one writer. An init time counts as written only when its marker exists;
-the marker is created after all its data. A run that was killed redoes the unmarked init times, with equal results.
+A shard holds all members, so it has exactly one writer; several processes may write different init times of one store.
+An init time counts as written only when its marker exists; the marker is created after all its data, inside the store,
+so that it cannot outlive it. A run that was killed redoes the unmarked init times, with equal results.
 """
 
+import errno
 import shutil
+import uuid
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +28,7 @@ from fuxi_ens.times import Leads, Times, label
 
 _DIMS = ("time", "number", "prediction_timedelta", "latitude", "longitude")
 _LEVEL_DIMS = (*_DIMS[:3], "level", *_DIMS[3:])
-_MARKERS = "complete"
+_MARKERS = ".complete"
 _IDENTITY = ("config_hash", "weights_hash", "analysis_store")
 
 
@@ -101,12 +104,8 @@ def is_complete(store: Path, init_time: np.datetime64) -> bool:
     return (store / "zarr.json").exists() and _marker(store, init_time).exists()
 
 
-def _markers(store: Path) -> Path:
-    return store.with_name(f"{store.name}.{_MARKERS}")
-
-
 def _marker(store: Path, init_time: np.datetime64) -> Path:
-    return _markers(store) / label(init_time)
+    return store / _MARKERS / label(init_time)
 
 
 @dataclass(frozen=True)
@@ -152,9 +151,10 @@ def _variables(names: tuple[str, ...]) -> list[tuple[vocabulary.Variable, list[v
 def _create(path: Path, layout: Layout, attributes: dict[str, Any]) -> None:
     """Metadata and coordinates only; fields that nobody has written yet read as NaN.
 
-    Created under a temporary name and renamed, so that a store either has all its metadata or does not exist.
+    Created under a name of its own and renamed, so that a store either has all its metadata or does not exist. Of
+    processes that create it at the same moment the first one wins; what the others made is equal, and dropped.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     dataset = xr.Dataset(
         {v.file_name: _template(layout, v, members) for v, members in _variables(layout.channels)},
         coords={
@@ -170,13 +170,16 @@ def _create(path: Path, layout: Layout, attributes: dict[str, Any]) -> None:
     encoding["time"] = {"units": "hours since 1970-01-01", "dtype": "int64"}
     encoding["prediction_timedelta"] = {"units": "hours", "dtype": "int64"}
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Markers of a store that was deleted would declare the new one finished.
-    shutil.rmtree(_markers(path), ignore_errors=True)
     with warnings.catch_warnings():
         # Consolidated metadata is an extension of Zarr v3 that xarray reads, and misses loudly when it is not there.
         warnings.filterwarnings("ignore", "Consolidated metadata", category=zarr.errors.ZarrUserWarning)
         dataset.to_zarr(partial, mode="w", compute=False, zarr_format=3, consolidated=True, encoding=encoding)
-    partial.rename(path)
+    try:
+        partial.rename(path)
+    except OSError as error:
+        shutil.rmtree(partial)
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def _template(layout: Layout, variable: vocabulary.Variable, members: list[vocabulary.Channel]) -> xr.DataArray:

@@ -3,8 +3,9 @@
 Shape legend: B batch, C channels, H latitude, W longitude.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,6 +38,11 @@ class ObjectiveTerms:
     monitors: Mapping[str, float | Mapping[str, float]] = field(default_factory=dict)
     """Diagnostics of the distributions and of the ensemble; only where they were asked for."""
 
+    def detach(self) -> "ObjectiveTerms":
+        """The same numbers without the graph."""
+        tensors: dict[str, Any] = {name: getattr(self, name).detach() for name in _TENSORS}
+        return replace(self, **tensors)
+
     def record(self, channels: tuple[str, ...]) -> dict[str, float | Mapping[str, float]]:
         """All terms and monitors as numbers by name."""
         scalars = {"loss": self.total, "error": self.error, "kl": self.kl, "kl_penalty": self.kl_penalty}
@@ -47,6 +53,17 @@ class ObjectiveTerms:
             "error_channels": errors,
             **self.monitors,
         }
+
+
+_TENSORS = ("total", "error", "kl", "kl_penalty", "error_C")
+
+
+def mean_terms(terms: Sequence[ObjectiveTerms]) -> ObjectiveTerms:
+    """Of batches of equal size whose gradients are averaged; monitors are those of the last one."""
+    if len(terms) == 1:
+        return terms[0]
+    means: dict[str, Any] = {n: torch.stack([getattr(term, n) for term in terms]).mean(0) for n in _TENSORS}
+    return replace(terms[-1], **means)
 
 
 def channel_means(score_BCHW: Tensor, valid_BCHW: Tensor, area_H: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from fuxi_ens.model.gaussian import DiagonalGaussian
 from fuxi_ens.model.precision import no_autocast
 
-_CHUNK = 1 << 24
+CHUNK = 1 << 24
 """Elements of interpolated patterns that exist at a time while a KL is summed up."""
 
 
@@ -118,7 +118,7 @@ def _all_sums(q: LowRankGaussian, p: LowRankGaussian, mask: Tensor) -> _Sums:
         )  # fmt: skip
 
     batch, rank, latent = pattern_q.shape[:3]
-    size = max(1, _CHUNK // (batch * rank * mean_q[0, 0].numel()))
+    size = max(1, CHUNK // (batch * rank * mean_q[0, 0].numel()))
     if size >= latent:
         return part(slice(None))
     parts = [

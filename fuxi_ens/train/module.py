@@ -6,13 +6,15 @@ Shape legend: B init times, M members, T = 2 history frames, K model steps, C ch
 Everything here is in standardized units.
 """
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from fuxi_ens.config import StageConfig
+from fuxi_ens.config import StageConfig, TrainConfig
 from fuxi_ens.data.loader import Batch
 from fuxi_ens.losses import ensemble_crps
 from fuxi_ens.losses.objective import ObjectiveTerms, Weights, channel_means, weighted_error
@@ -20,8 +22,14 @@ from fuxi_ens.model import FuxiEns
 from fuxi_ens.model.block import Dropout, seeded_dropout
 from fuxi_ens.model.latent import Latent, draw
 from fuxi_ens.model.noise import Noise
+from fuxi_ens.model.passes import trains_posterior
 from fuxi_ens.train.divergence import divergence
+from fuxi_ens.train.members import gathered
 from fuxi_ens.train.monitors import ensemble_moments, latent_monitors, spread_skill_ratio
+from fuxi_ens.train.ranks import Ranks
+
+Serving = Callable[[int], FuxiEns]
+"""The network that makes a given step of a rollout: another one before the lead times that are trained."""
 
 
 class _Sample(NamedTuple):
@@ -41,14 +49,29 @@ class _Rollout(NamedTuple):
 
 
 class TrainingModule(nn.Module):
-    """A model under the objective of one stage."""
+    """A model under the objective of one stage.
 
-    def __init__(self, model: FuxiEns, stage: StageConfig, weights: Weights) -> None:
+    A rollout of K steps is scored over its last `gradient_steps`; the steps before lead there without gradient, each
+    member on its own way, made by the networks that `lead_in` names.
+    """
+
+    def __init__(
+        self,
+        model: FuxiEns,
+        stage: StageConfig,
+        weights: Weights,
+        ranks: Ranks,
+        train: TrainConfig,
+        lead_in: Serving | None = None,
+    ) -> None:
         super().__init__()
         self.model, self.stage, self.weights = model, stage, weights
+        self.members = stage.members // ranks.place.ranks_per_sample
+        self._ranks, self._gradients = ranks, train.gather_gradients
+        self._lead_in = lead_in or (lambda _: model)
 
     def forward(self, batch: Batch, noise: Noise, kl_weight: float, *, watch: bool = False) -> ObjectiveTerms:
-        """Roll the batch out and score every step. `noise` feeds perturbations and dropout.
+        """Roll the batch out and score it. `noise` feeds perturbations and dropout of this rank's members.
 
         With `watch` the terms come with monitors, which change nothing else.
         """
@@ -59,14 +82,23 @@ class TrainingModule(nn.Module):
             return self._deterministic(sample)
         return self._probabilistic(sample, noise, kl_weight, watch=watch)
 
+    def _scored(self, sample: _Sample) -> range:
+        """Steps of a rollout that are scored."""
+        steps = sample.target_BKCHW.shape[1]
+        return range(steps - (self.stage.gradient_steps or steps), steps)
+
     def _deterministic(self, sample: _Sample) -> ObjectiveTerms:
         """Mean absolute error of the forecast network without any perturbation."""
         x_BTCHW, target_BKCHW, clock_BK3 = sample
-        errors = []
-        for k in range(self.stage.rollout_steps):
-            y = self.model.predict(x_BTCHW, torch.zeros_like(x_BTCHW), clock_BK3[:, k])
+        scored, errors = self._scored(sample), []
+        for k in range(scored.stop):
+            leading = k < scored.start
+            network = self._lead_in(k) if leading else self.model
             truth = target_BKCHW[:, k]
-            errors.append(channel_means((y - truth).abs(), torch.isfinite(truth), self.weights.area_H))
+            with torch.no_grad() if leading else nullcontext():
+                y = network.predict(x_BTCHW, torch.zeros_like(x_BTCHW), clock_BK3[:, k])
+            if not leading:
+                errors.append(channel_means((y - truth).abs(), torch.isfinite(truth), self.weights.area_H))
             x_BTCHW = self._next_history(x_BTCHW, y, truth)
         error_C = torch.stack(errors).mean(0)
         error = weighted_error(error_C, self.weights)
@@ -74,18 +106,21 @@ class TrainingModule(nn.Module):
         return ObjectiveTerms(error, error, nothing, nothing, 0.0, error_C)
 
     def _probabilistic(self, sample: _Sample, noise: Noise, kl_weight: float, *, watch: bool) -> ObjectiveTerms:
-        """CRPS of the members plus the KL of the first step.
+        """CRPS of the members plus the KL of the first scored step.
 
-        Without dropout the members of a sample share P and Q; with it each member has its own mask, as in a forecast.
+        Members that have neither dropout nor a lead-in of their own share P and Q.
         """
         dropout = seeded_dropout(self.model.config.dropout, noise)
-        copies = self.stage.members if self.model.config.dropout else 1
-        q, p, mask = self._first_distributions(sample, dropout, copies)
+        scored = self._scored(sample)
+        copies = self.members if self.model.config.dropout or scored.start else 1
+        x = self._led_in(_repeat(sample.x_BTCHW, copies), sample, noise, dropout)
+        q, p, mask = self._first_distributions(x, sample, scored.start, dropout)
         kl, penalty = divergence(q, p, mask, self.stage)
         chosen = {"posterior": {"posterior": q}, "prior": {"prior": p}, "both": {"posterior": q, "prior": p}}
-        members = self.stage.members // copies
+        each = self.members // copies
+        start = _repeat(x, each)
         rollouts = {
-            name: self._rollout(sample, first.repeat(members), noise, dropout, watch=watch)
+            name: self._rollout(start, sample, first.repeat(each), noise, dropout, watch=watch)
             for name, first in chosen[self.stage.sampled].items()
         }
         error_C = torch.stack([rollout.error_C for rollout in rollouts.values()]).mean(0)
@@ -94,36 +129,53 @@ class TrainingModule(nn.Module):
         if not watch:
             return terms
         ratios = {
-            name: spread_skill_ratio(rollout.moments_2, self.stage.members)
+            name: spread_skill_ratio(self._ranks.mean(rollout.moments_2), self.stage.members)
             for name, rollout in rollouts.items()
             if rollout.moments_2 is not None
         }
         monitors = latent_monitors(q, p, mask, self.model.config.channels)
         return replace(terms, monitors={**monitors, "spread_skill_ratio": ratios})
 
-    def _first_distributions(self, sample: _Sample, dropout: Dropout, copies: int) -> tuple[Latent, Latent, Tensor]:
-        """Q and P of the first step and the mask of the elements that count, `copies` of each sample."""
-        x, clock = _repeat(sample.x_BTCHW, copies), _repeat(sample.clock_BK3[:, 0], copies)
-        truth = _repeat(sample.target_BKCHW[:, 0], copies)
-        window = torch.stack([x[:, -1], self.model.network_input(truth)], dim=1)
-        q = self.model.posterior(window, clock, dropout)
-        return q, self.model.prior(x, clock, dropout), self._latent_mask(truth)
+    @torch.no_grad()
+    def _led_in(self, x_BTCHW: Tensor, sample: _Sample, noise: Noise, dropout: Dropout) -> Tensor:
+        """Histories after the steps that are not scored; perturbations from P, as in a forecast."""
+        copies = len(x_BTCHW) // len(sample.x_BTCHW)
+        for k in range(self._scored(sample).start):
+            network, clock = self._lead_in(k), _repeat(sample.clock_BK3[:, k], copies)
+            source = network.prior(x_BTCHW, clock, dropout)
+            drawn = draw(noise, x_BTCHW.shape, self.model.config.patterns)
+            y = network.predict(x_BTCHW, source.sample(*drawn), clock)
+            x_BTCHW = self._next_history(x_BTCHW, y, _repeat(sample.target_BKCHW[:, k], copies))
+        return x_BTCHW
 
-    def _rollout(self, sample: _Sample, first: Latent, noise: Noise, dropout: Dropout, *, watch: bool) -> _Rollout:
-        """CRPS per channel; `first` gives each member's first perturbation, P the later ones."""
-        members, patterns = self.stage.members, self.model.config.patterns
-        x, source = _repeat(sample.x_BTCHW, members), first
+    def _first_distributions(
+        self, x_BTCHW: Tensor, sample: _Sample, k: int, dropout: Dropout
+    ) -> tuple[Latent, Latent, Tensor]:
+        """Q and P of step `k` from the histories `x_BTCHW`, and the mask of the elements that count."""
+        copies = len(x_BTCHW) // len(sample.x_BTCHW)
+        clock, truth = _repeat(sample.clock_BK3[:, k], copies), _repeat(sample.target_BKCHW[:, k], copies)
+        window = torch.stack([x_BTCHW[:, -1], self.model.network_input(truth)], dim=1)
+        with nullcontext() if trains_posterior(self.stage) else torch.no_grad():
+            q = self.model.posterior(window, clock, dropout)
+        return q, self.model.prior(x_BTCHW, clock, dropout), self._latent_mask(truth)
+
+    def _rollout(
+        self, x_BTCHW: Tensor, sample: _Sample, first: Latent, noise: Noise, dropout: Dropout, *, watch: bool
+    ) -> _Rollout:
+        """CRPS per channel over the scored steps; `first` gives each member's first perturbation, P the later ones."""
+        scored, source = self._scored(sample), first
         errors, moments = [], []
-        for k in range(self.stage.rollout_steps):
-            clock, truth = _repeat(sample.clock_BK3[:, k], members), sample.target_BKCHW[:, k]
-            if k > 0:
-                source = self.model.prior(x, clock, dropout)
-            y = self.model.predict(x, source.sample(*draw(noise, x.shape, patterns)), clock)
-            ens_BMCHW = y.unflatten(0, (-1, members))
+        for k in scored:
+            clock, truth = _repeat(sample.clock_BK3[:, k], self.members), sample.target_BKCHW[:, k]
+            if k > scored.start:
+                source = self.model.prior(x_BTCHW, clock, dropout)
+            drawn = draw(noise, x_BTCHW.shape, self.model.config.patterns)
+            y = self.model.predict(x_BTCHW, source.sample(*drawn), clock)
+            ens_BMCHW = gathered(y.unflatten(0, (-1, self.members)), self._ranks.members, self._gradients)
             errors.append(self._crps(ens_BMCHW, truth))
             if watch:
                 moments.append(ensemble_moments(ens_BMCHW, truth, self.weights.area_H))
-            x = self._next_history(x, y, _repeat(truth, members))
+            x_BTCHW = self._next_history(x_BTCHW, y, _repeat(truth, self.members))
         return _Rollout(torch.stack(errors).mean(0), torch.stack(moments).mean(0) if watch else None)
 
     def _crps(self, ens_BMCHW: Tensor, truth_BCHW: Tensor) -> Tensor:

@@ -95,14 +95,15 @@ class CollapseAlarm:
 
     def __init__(self, stage: StageConfig, patience: int) -> None:
         self._stage, self._patience = stage, patience
-        self._silent = 0
+        self.silent = 0
+        """Logged iterations in a row that told nothing; part of the state of a run."""
 
     def hear(self, monitors: Mapping[str, float | Mapping[str, float]], kl_weight: float) -> None:
         """Take note of a logged iteration."""
         if self._stage.objective == "l1" or self._stage.sampled == "prior" or kl_weight == 0.0:
             return
-        self._silent = 0 if monitors["active_dimensions"] else self._silent + 1
-        if self._silent == self._patience:
+        self.silent = 0 if monitors["active_dimensions"] else self.silent + 1
+        if self.silent == self._patience:
             log.warning(
                 "stage %r: posterior collapse: for %d logged iterations the truth has moved the posterior's mean by "
                 "less than %g nats per element in every channel, so it tells the forecast nothing that the prior does "

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch import Tensor
 
 from fuxi_ens.data.samples import RankPlace
 from fuxi_ens.errors import UserError
@@ -32,6 +33,11 @@ class Ranks:
     """Over the network's ordinary sockets; None in a world of one."""
     members: dist.ProcessGroup | None
     """Ranks that share this rank's sample; None if it has its samples to itself."""
+
+    @classmethod
+    def alone(cls) -> "Ranks":
+        """A world of one."""
+        return cls(RankPlace(), None, None)
 
     @property
     def main(self) -> bool:
@@ -63,6 +69,18 @@ class Ranks:
         dist.broadcast_object_list(out, src=0, group=self.control)
         return out[0]
 
+    def mean(self, value: Tensor) -> Tensor:
+        """Mean over all ranks, float64 on the CPU, the same on every rank."""
+        return self.total(value) / self.place.world
+
+    def total(self, value: Tensor) -> Tensor:
+        """Sum over all ranks, float64 on the CPU, the same on every rank."""
+        summed = value.detach().double().cpu()
+        if self.control is not None:
+            summed = summed.clone()
+            dist.all_reduce(summed, group=self.control)
+        return summed
+
     def wait(self) -> None:
         """Return when all ranks are here."""
         if self.control is not None:
@@ -81,9 +99,11 @@ def joined(ranks_per_sample: int, device: torch.device) -> Iterator[Ranks]:
             "it, or the number of tasks"
         ) from error
     if process.world == 1:
-        yield Ranks(place, None, None)
+        yield Ranks.alone()
         return
     _name_meeting_point()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, rank=process.rank, world_size=process.world, timeout=_TIMEOUT)
     try:
@@ -107,7 +127,7 @@ def _members_group(place: RankPlace) -> dist.ProcessGroup | None:
 
 
 def _name_meeting_point() -> None:
-    """Set where rank 0 listens, unless the launcher has said so: the first node of the step, a port of the job's own."""
+    """Set where rank 0 listens, unless the launcher said so: the first node of the step, a port of the job's own."""
     if "MASTER_ADDR" not in os.environ:
         nodes = subprocess.run(
             ["scontrol", "show", "hostnames", os.environ["SLURM_STEP_NODELIST"]],

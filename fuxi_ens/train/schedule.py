@@ -1,4 +1,4 @@
-"""Learning rate and KL weight: pure functions of the iteration within a stage."""
+"""Learning rate, KL weight and rollout length: pure functions of the iteration within a stage."""
 
 import math
 
@@ -24,3 +24,11 @@ def kl_weight(stage: StageConfig, iteration: int) -> float:
     if stage.kl_warmup_iterations == 0:
         return stage.kl_weight
     return stage.kl_weight * min((iteration + 1) / stage.kl_warmup_iterations, 1.0)
+
+
+def phases(stage: StageConfig) -> list[tuple[range, int]]:
+    """Iterations and the rollout steps they have: one phase, or one for each length of the curriculum."""
+    shortest = stage.rollout_start or stage.rollout_steps
+    count = stage.rollout_steps - shortest + 1
+    starts = [-(-n * stage.iterations // count) for n in range(count + 1)]
+    return [(range(starts[n], starts[n + 1]), shortest + n) for n in range(count)]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_run import randomize
 
+from fuxi_ens.checkpoint import Checkpoint, LeadModels, LeadStage
 from fuxi_ens.config import ModelConfig
 from fuxi_ens.errors import UserError
 from fuxi_ens.forecast.rollout import EnsembleSettings, member_stream, rollout
@@ -44,7 +45,8 @@ def settings(**changes):
 
 def forecast(model, history, init_time=INIT_TIME, **changes):
     """Lead times and members [M, L, C, H, W]."""
-    leads, frames = zip(*rollout(model, history, init_time, settings(**changes)), strict=True)
+    models = LeadModels((LeadStage("", None, Checkpoint(model, 6, {}, "")),), CPU)
+    leads, frames = zip(*rollout(models, history, init_time, settings(**changes)), strict=True)
     return np.array(leads), np.stack(frames, axis=1)
 
 

@@ -12,7 +12,7 @@ import xarray as xr
 from makers import WRITTEN
 from tiny_run import digest, new_run, randomize, start, write_settings
 
-from fuxi_ens.checkpoint import load_checkpoint, save_checkpoint
+from fuxi_ens.checkpoint import load_checkpoint, load_models, save_checkpoint
 from fuxi_ens.data.era5 import open_analysis
 from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import UserError
@@ -78,13 +78,13 @@ def markers(config):
 
 
 def test_the_store_holds_the_roll_out_of_the_model(complete):
-    checkpoint = load_checkpoint(RunPaths(complete.run.folder).model)
+    models = load_models(RunPaths(complete.run.folder).model)
     analysis = open_analysis(complete.data.store, complete.model.channels, complete.model.grid, complete.data.step_size)
     got = arrays(complete)
     settings = EnsembleSettings(7, 2, 4, 2, complete.data.step_size)
     for row, init_time in enumerate(INIT_TIMES):
         history = analysis.read(np.array([init_time - complete.data.step_size, init_time]))
-        for lead, (_, ens) in enumerate(rollout(checkpoint.model, history, init_time, settings)):
+        for lead, (_, ens) in enumerate(rollout(models, history, init_time, settings)):
             of = {name: ens[:, i] for i, name in enumerate(complete.model.channels)}
             assert np.array_equal(got["2m_temperature"][row, :, lead], of["t2m"])
             assert np.array_equal(got["geopotential"].sel(level=500)[row, :, lead], of["z500"])

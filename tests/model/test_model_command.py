@@ -27,11 +27,28 @@ def test_the_summary_of_the_release_states_size_work_and_memory():
     assert {"train_deterministic_bytes", "train_ensemble_bytes", "train_rollout_12_bytes"} <= found.keys()
 
 
-def test_devices_and_recomputing_lower_the_memory_of_training():
-    plain, shared, recomputed = facts(), facts("--devices", "8"), facts("--recompute")
+def test_devices_share_what_the_run_says_they_share():
+    plain, shared = facts("--devices", "1"), facts("--devices", "8")
+    copied = facts("--devices", "8", "--set", "train.parallel=ddp")
     assert shared["train_ensemble_bytes"] < plain["train_ensemble_bytes"]
-    assert recomputed["train_ensemble_activation_bytes"] < 0.5 * plain["train_ensemble_activation_bytes"]
-    assert recomputed["forecast_bytes"] == plain["forecast_bytes"]
+    alone = facts("--devices", "8", "--set", "train.parallel=ddp", "--set", "train.ranks_per_sample=1")
+    assert copied["train_ensemble_bytes"] < alone["train_ensemble_bytes"] == plain["train_ensemble_bytes"]
+    assert copied["train_gpu_hours"] == shared["train_gpu_hours"] == 8 * plain["train_gpu_hours"]
+
+
+def test_recomputing_trades_memory_for_hours():
+    own, recomputed, kept = facts(), facts("--recompute"), facts("--no-recompute")
+    assert own == recomputed
+    assert recomputed["train_ensemble_activation_bytes"] < 0.5 * kept["train_ensemble_activation_bytes"]
+    assert recomputed["forecast_bytes"] == kept["forecast_bytes"]
+    assert 1.25 < recomputed["train_gpu_hours"] / kept["train_gpu_hours"] < 4 / 3
+
+
+def test_hours_follow_the_rates():
+    usual, fast = facts(), facts("--tflops", "250", "--float32-tflops", "16")
+    for name in ("train_gpu_hours", "train_ensemble_hours", "ensemble_gpu_minutes"):
+        assert fast[name] == pytest.approx(usual[name] / 2)
+    assert usual["ensemble_gpu_minutes"] == pytest.approx(50 * usual["member_flops"] / 8e12 / 60)
 
 
 def test_the_batch_of_a_forecast_counts():

@@ -89,7 +89,7 @@ def test_how_channels_are_chunked_makes_no_difference_and_gradients_pass_gradche
     q = gaussian(rng, 2, batch=1)
     inputs = [t.requires_grad_() for t in (q.mean, q.logvar, q.pattern_BRLhw)]
     whole = kl(*inputs)
-    monkeypatch.setattr(low_rank, "_CHUNK", 2 * H * W * 3)
+    monkeypatch.setattr(low_rank, "CHUNK", 2 * H * W * 3)
     torch.testing.assert_close(kl(*inputs), whole, rtol=1e-12, atol=1e-12)
     assert torch.autograd.gradcheck(kl, inputs)
 
@@ -97,7 +97,7 @@ def test_how_channels_are_chunked_makes_no_difference_and_gradients_pass_gradche
 @pytest.mark.parametrize("backward", [False, True])
 def test_memory_of_the_kl_grows_by_one_chunk_of_fields_per_pattern(rng, monkeypatch, backward):
     shape, grid = (1, 2, 8, 32, 64), to_grid(32, 64, 4, torch.float32)
-    monkeypatch.setattr(low_rank, "_CHUNK", 1)  # One latent channel at a time.
+    monkeypatch.setattr(low_rank, "CHUNK", 1)  # One latent channel at a time.
     peaks = []
     for rank in (4, 8, 16):
         q, p = (

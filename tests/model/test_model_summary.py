@@ -9,16 +9,22 @@ from model_world import clocks, model_config, physical_frames, random_model
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from fuxi_ens.config import ModelConfig, StageConfig
+from fuxi_ens.assets import config_file
+from fuxi_ens.config import LeadStageConfig, ModelConfig, StageConfig, TrainConfig, load_config
 from fuxi_ens.data.loader import Batch
+from fuxi_ens.data.samples import RankPlace
 from fuxi_ens.losses.objective import Weights
+from fuxi_ens.model import low_rank
 from fuxi_ens.model.block import no_dropout
 from fuxi_ens.model.blocks import recompute_blocks
-from fuxi_ens.model.memory import Placement, forecast_memory, training_memory
+from fuxi_ens.model.memory import Placement, forecast_memory, run_memory, training_memory
 from fuxi_ens.model.noise import Noise, Stream
 from fuxi_ens.model.summary import block_parameters, step_flops, summarize
 from fuxi_ens.train.module import TrainingModule
+from fuxi_ens.train.parallel import choose_trained
+from fuxi_ens.train.ranks import Ranks
 
+ALONE = Ranks(RankPlace(), None, None)
 SIZES = {
     "narrow": {"height": 17, "width": 32, "patch": 2, "embedding": 32, "window": 4, "mlp_hidden": 80},
     "coarse": {"height": 32, "width": 64, "patch": 4, "embedding": 128, "window": 4, "mlp_hidden": 256},
@@ -29,6 +35,13 @@ STAGES = {
     "l1": {"objective": "l1", "batch_size": 2},
     "crps_kl": {"objective": "crps_kl", "batch_size": 1, "members": 4},
     "rollout": {"objective": "crps_kl", "batch_size": 2, "members": 2, "sampled": "both", "rollout_steps": 2},
+    "last_step": {"objective": "crps_kl", "members": 3, "rollout_steps": 3, "gradient_steps": 1},
+    "prior_alone": {"objective": "crps_kl", "members": 3, "sampled": "prior", "kl_weight": 0.0},
+}
+LATENTS = {
+    "diagonal": {},
+    "dropout": {"dropout": 0.2},
+    "low_rank": {"latent": "low_rank", "latent_rank": 3},
 }
 
 
@@ -101,14 +114,16 @@ class Alive(TorchDispatchMode):
         return out
 
 
+@pytest.mark.parametrize("latent", ["diagonal", "low_rank"])
 @pytest.mark.parametrize("members", [1, 3])
 @pytest.mark.parametrize("size", SIZES)
-def test_forecast_memory_is_within_15_percent_of_the_tensors_alive(rng, size, members):
-    config = model_config(**SIZES[size], **DEPTH)
+def test_forecast_memory_is_within_15_percent_of_the_tensors_alive(rng, size, members, latent):
+    config = model_config(**SIZES[size], **{**DEPTH, **LATENTS[latent]})
     model, frames = random_model(config, rng), physical_frames(config, members, rng)
     eps = torch.randn(frames.shape, generator=rng)
+    xi = torch.randn(members, config.patterns, generator=rng) if config.patterns else None
     with torch.no_grad(), Alive(model, frames, eps) as alive:
-        model.step(frames, clocks(members), eps, no_dropout)
+        model.step(frames, clocks(members), eps, no_dropout, xi)
     assert forecast_memory(config, members).activations == pytest.approx(alive.peak, rel=0.15)
 
 
@@ -139,43 +154,138 @@ def kept_for_the_gradient(model, run):
     return sum(sizes.values())
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("bfloat16", [False, True])
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("size", SIZES)
-def test_training_memory_is_within_15_percent_of_what_is_kept(rng, size, stage, bfloat16, recompute):
-    config, stage = (
-        model_config(**SIZES[size], **DEPTH),
-        StageConfig(name="any", iterations=2, learning_rate=1e-3, **STAGES[stage]),
-    )
+def kept_in_training(config, stage, placement, rng):
+    """Bytes that autograd holds after the forward pass of one batch."""
     model = random_model(config, rng)
-    recompute_blocks(model, enabled=recompute)
-    module = TrainingModule(model, stage, Weights(torch.ones(config.height), torch.ones(9)))
+    recompute_blocks(model, enabled=placement.recompute)
+    choose_trained(model, stage)
+    weights = Weights(torch.ones(config.height), torch.ones(9))
+    module = TrainingModule(model, stage, weights, ALONE, TrainConfig(stages=(stage,)))
     noise = Noise([Stream([1], torch.device("cpu"))])
 
     def run():
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=placement.bfloat16, cache_enabled=not placement.recompute):
             module(batch(config, stage, rng), noise, 1e-3)
 
-    kept = kept_for_the_gradient(model, run)
-    estimate = training_memory(config, stage, Placement(bfloat16=bfloat16, recompute=recompute, cpu=True))
-    assert estimate.activations == pytest.approx(kept, rel=0.15)
+    return kept_for_the_gradient(model, run)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("bfloat16", [False, True])
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    ("size", "latent"),
+    [*((size, "diagonal") for size in SIZES), ("narrow", "low_rank"), ("coarse", "low_rank"), ("coarse", "dropout")],
+)
+def test_training_memory_is_within_15_percent_of_what_is_kept(rng, size, latent, stage, bfloat16, recompute):
+    config, stage = model_config(**SIZES[size], **{**DEPTH, **LATENTS[latent]}), stage_config(**STAGES[stage])
+    placement = Placement(bfloat16=bfloat16, recompute=recompute, cpu=True)
+    kept = kept_in_training(config, stage, placement, rng)
+    assert training_memory(config, stage, placement).activations == pytest.approx(kept, rel=0.15)
+
+
+def stage_config(**changes):
+    return StageConfig(**{"name": "any", "iterations": 60, "learning_rate": 1e-3, "objective": "crps_kl", **changes})
+
+
+ENSEMBLE = stage_config(members=4)
 
 
 def test_sharding_divides_states_and_recomputing_saves_activations():
-    stage = StageConfig(name="any", iterations=2, learning_rate=1e-3, **STAGES["crps_kl"])
-    alone, shared = (training_memory(ModelConfig(), stage, Placement(False, world_size=n)) for n in (1, 8))
+    alone, shared = (training_memory(ModelConfig(), ENSEMBLE, Placement(False, world_size=n)) for n in (1, 8))
     assert shared.weights == alone.weights // 8
     assert alone.weights == 5 * 4 * (2_474_861_958 + 654_261_048)
     assert shared.activations == alone.activations
-    recomputed = training_memory(ModelConfig(), stage, Placement(False, recompute=True))
+    recomputed = training_memory(ModelConfig(), ENSEMBLE, Placement(False, recompute=True))
     assert recomputed.activations < 0.3 * alone.activations
     assert recomputed.total < alone.total
 
 
+def test_networks_that_do_not_learn_need_no_gradients_and_moments():
+    size = {"p": 654_261_048, "q": 654_261_048, "forecast": 1_820_600_910}
+
+    def weights(**changes):
+        return training_memory(ModelConfig(), stage_config(**changes), Placement()).weights
+
+    assert weights(objective="l1") == 4 * (2 * size["p"] + 2 * size["q"] + 5 * size["forecast"])
+    alone = weights(sampled="prior", kl_weight=0.0)
+    assert alone == 4 * (5 * size["p"] + 2 * size["q"] + 5 * size["forecast"])
+
+
+def test_finished_networks_of_a_cascade_are_held_whole():
+    placement = Placement(world_size=8)
+    own, third = (training_memory(ModelConfig(), ENSEMBLE, placement, lead_networks=n) for n in (0, 2))
+    assert third.weights - own.weights == 2 * 4 * 2_474_861_958
+    assert third.activations == own.activations
+
+
+def test_a_run_counts_the_networks_that_lead_to_each_stage():
+    run = load_config(config_file("demo"))
+    rollout = run.train.stages[-1].model_copy(update={"rollout_steps": 44, "gradient_steps": 4})
+    stages = (
+        run.train.stages[0],
+        rollout.model_copy(update={"name": "b", "lead_stage": "medium"}),
+        rollout.model_copy(update={"name": "c", "lead_stage": "long"}),
+    )
+    cascade = tuple(LeadStageConfig(name=n, until_hours=h) for n, h in (("short", 120), ("medium", 240), ("long", 360)))
+    run = run.model_copy(update={"cascade": cascade, "train": run.train.model_copy(update={"stages": stages})})
+    found = run_memory(run, Placement())
+    assert found["deterministic"] == training_memory(run.model, stages[0], Placement())
+    assert found["b"] == training_memory(run.model, stages[1], Placement(), 1)
+    assert found["c"] == training_memory(run.model, stages[2], Placement(), 2)
+
+
+def test_a_lead_in_leaves_nothing_but_must_fit():
+    config = model_config(**SIZES["narrow"], **DEPTH)
+
+    def activations(steps, **changes):
+        stage = stage_config(rollout_steps=steps, gradient_steps=1, **changes)
+        return training_memory(config, stage, Placement(bfloat16=False)).activations
+
+    assert activations(2) == activations(9)
+    # A lead-in gives each member its own P and Q.
+    assert activations(2) > activations(1)
+    shallow = model_config(**SIZES["narrow"], **{**DEPTH, "forecast_layers": 1, "blocks_per_layer": 1})
+    stage = stage_config(objective="l1", rollout_steps=3, gradient_steps=1)
+    needed = training_memory(shallow, stage, Placement(bfloat16=True, recompute=True)).activations
+    assert needed >= forecast_memory(shallow, 1).activations
+
+
+def test_ranks_of_a_sample_divide_its_members():
+    def activations(ranks):
+        return training_memory(ModelConfig(), ENSEMBLE, Placement(False, ranks_per_sample=ranks)).activations
+
+    assert 2 * activations(2) == activations(1)
+    assert 4 * activations(4) == activations(1)
+
+
+# One latent channel of the release's patterns is more than a chunk.
+@pytest.mark.parametrize(
+    ("preset", "elements"), [("1p5deg", low_rank.CHUNK), ("release", 4 * 12 * 721 * 1440)], ids=["1p5deg", "release"]
+)
+def test_the_kl_of_patterns_is_held_in_chunks_on_large_grids(preset, elements):
+    diagonal, patterns = (
+        training_memory(ModelConfig(preset=preset, latent=latent), ENSEMBLE, Placement())
+        for latent in ("diagonal", "low_rank")
+    )
+    assert patterns.working - diagonal.working == 6 * 4 * elements
+    assert patterns.activations < 1.05 * diagonal.activations
+
+
+def test_a_placement_is_what_the_run_says():
+    def placement(devices, **settings):
+        return Placement.configured(TrainConfig(stages=(ENSEMBLE,), **settings), devices)
+
+    assert placement(8) == Placement(bfloat16=True, recompute=False, world_size=1)
+    assert placement(8, parallel="fsdp", recompute=True).world_size == 8
+    assert placement(8, parallel="fsdp", recompute=True).recompute
+    assert placement(8, ranks_per_sample=2).ranks_per_sample == 2
+    assert not placement(1, precision="float32").bfloat16
+
+
 def test_members_and_batch_multiply_activations():
     def activations(**changes):
-        stage = StageConfig(name="any", iterations=2, learning_rate=1e-3, **{**STAGES["crps_kl"], **changes})
+        stage = stage_config(**{"members": 4, **changes})
         return training_memory(ModelConfig(), stage, Placement(bfloat16=False)).activations
 
     assert activations(batch_size=2) == 2 * activations()

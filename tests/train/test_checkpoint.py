@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tiny_run import randomize
 
 import fuxi_ens
-from fuxi_ens.checkpoint import DESCRIPTION, WEIGHTS, load_checkpoint, save_checkpoint
+from fuxi_ens.checkpoint import DESCRIPTION, WEIGHTS, held, load_checkpoint, save_checkpoint, write_checkpoint
 from fuxi_ens.config import ModelConfig
 from fuxi_ens.errors import StoreError
 from fuxi_ens.model import build_model
@@ -48,6 +48,49 @@ def test_a_round_trip_is_bit_exact(folder):
     )
     assert saved.keys() == loaded.keys()
     assert all(torch.equal(saved[key].view(torch.int32), loaded[key].view(torch.int32)) for key in saved)
+
+
+@pytest.mark.parametrize("latent", ["diagonal", "low_rank"])
+@pytest.mark.parametrize("posterior", [True, False])
+def test_a_loaded_model_has_the_tables_of_a_built_one(tmp_path, latent, posterior):
+    config = CONFIG.model_copy(update={"latent": latent, "latent_rank": 2})
+    built = randomize(build_model(config))
+    save_checkpoint(tmp_path, built, 6, {})
+    loaded = load_checkpoint(tmp_path, posterior=posterior).model
+    expected = {
+        name: tensor
+        for name, tensor in [*built.named_parameters(), *built.named_buffers()]
+        if posterior or not name.startswith("dist_q.")
+    }
+    found = dict([*loaded.named_parameters(), *loaded.named_buffers()])
+    assert found.keys() == expected.keys()
+    assert found.keys() > loaded.state_dict().keys(), "masks and rotary angles are in no file"
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype, name
+        assert found[name].device == tensor.device, name
+        assert found[name].requires_grad == tensor.requires_grad, name
+        assert torch.equal(found[name], tensor), name
+
+
+def test_loading_draws_no_random_numbers(folder):
+    before = torch.get_rng_state()
+    load_checkpoint(folder, posterior=True)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_modules_built_after_loading_have_values(folder):
+    load_checkpoint(folder)
+    edited(folder, model={**CONFIG.model_dump(mode="json"), "embedding": 16})
+    with pytest.raises(StoreError):
+        load_checkpoint(folder)
+    assert torch.nn.Linear(2, 2).weight.device.type == "cpu"
+
+
+def test_a_state_in_memory_gives_the_folder_of_its_model(folder, tmp_path):
+    state = {name: tensor.clone() for name, tensor in randomize(build_model(CONFIG)).state_dict().items()}
+    write_checkpoint(tmp_path / "state", CONFIG, held(state), 6, {"seed": 7, "run_name": "tiny"})
+    for file in folder.iterdir():
+        assert file.read_bytes() == (tmp_path / "state" / file.name).read_bytes()
 
 
 def test_the_folder_alone_builds_the_model(folder):

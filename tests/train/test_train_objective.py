@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fuxi_ens.config import ModelConfig, StageConfig
+from fuxi_ens.config import ModelConfig, StageConfig, TrainConfig
 from fuxi_ens.data.loader import Batch
 from fuxi_ens.grid import area_weights
 from fuxi_ens.losses.objective import Weights
@@ -12,7 +12,7 @@ from fuxi_ens.model import build_model
 from fuxi_ens.model.block import seeded_dropout
 from fuxi_ens.model.noise import Noise, Stream
 from fuxi_ens.train.module import TrainingModule
-from fuxi_ens.train.validation import validate
+from fuxi_ens.train.ranks import Ranks
 
 CHANNELS = ("z500", "t2m", "sst", "tp")
 SST, TP = 2, 3
@@ -45,11 +45,12 @@ def make_batch(rng, steps, size=2):
     return Batch(frames[:, :2], frames[:, 2:], clock, np.zeros(size, "datetime64[ns]"))
 
 
-def make_module(model, rollout_steps=1, objective="crps_kl", **changes):
+def make_module(model, rollout_steps=1, objective="crps_kl", lead_in=None, **changes):
     stage = {"name": "s", "objective": objective, "iterations": 1, "learning_rate": 1e-3, "members": 3}
     area = torch.tensor(area_weights(model.config.grid.latitude), dtype=torch.float32)
     weights = Weights(area, torch.tensor([0.4, 1.2, 0.8, 1.6]))
-    return TrainingModule(model, StageConfig(rollout_steps=rollout_steps, **{**stage, **changes}), weights)
+    config = StageConfig(rollout_steps=rollout_steps, **{**stage, **changes})
+    return TrainingModule(model, config, weights, Ranks.alone(), TrainConfig(stages=(config,)), lead_in)
 
 
 def noise():
@@ -250,29 +251,58 @@ def test_a_prediction_that_is_not_finite_is_never_a_small_loss(rng, objective):
     assert terms.error_C.isfinite().tolist() == [False, True, True, True]
 
 
-def test_validation_of_a_broken_model_is_never_finite(rng):
-    model, batch = make_model(rng), make_batch(rng, 1)
-    with torch.no_grad():
-        model.decoder[0].pred_layer.pl_head.bias.fill_(torch.inf)
-    scores = validate(model, [batch], noise(), make_module(model).weights)
-    assert scores.keys() == {"crps_step1", "rmse_step1", "spread_skill_ratio_step1"}
-    assert not np.isfinite(list(scores.values())).any()
+@pytest.mark.parametrize("objective", ["l1", "crps_kl"])
+def test_steps_before_the_scored_ones_lead_there_without_gradient_by_their_own_networks(rng, objective):
+    model, batch = make_model(rng), make_batch(rng, 3)
+    earlier = [make_model(rng) for _ in range(2)]
+    for other in earlier:
+        for name in ("mean", "std"):
+            getattr(other, name).copy_(getattr(model, name))
+    module = make_module(model, 3, objective, earlier.__getitem__, gradient_steps=1, sampled="prior", kl_weight=0.0)
+    members = 3 if objective == "crps_kl" else 1
+    terms = module(batch, noise(), 0.0)
+    terms.total.backward()
+    x, truth = seen(model, batch.frames_BTCHW).repeat_interleave(members, 0), model.standardize(batch.target_BKCHW)
+    stream = noise()
+    for k, network in enumerate([*earlier, model]):
+        clock = batch.clock_BK3[:, k].repeat_interleave(members, 0)
+        p = network.prior(x, clock)
+        s = torch.zeros_like(x) if members == 1 else p.mean + torch.exp(0.5 * p.logvar) * stream.normal(x.shape)
+        y = network.predict(x, s, clock)
+        x = torch.stack([x[:, 1], fed_back(y, truth[:, k].repeat_interleave(members, 0))], dim=1)
+    score = (y - truth[:, 2]).abs() if members == 1 else crps(y.unflatten(0, (2, 3)), truth[:, 2])
+    np.testing.assert_allclose(terms.error_C.detach(), by_hand(score, module.weights), rtol=1e-4, atol=1e-6)
+    assert all(p.grad is None for other in earlier for p in other.parameters())
+    assert any(p.grad is not None and p.grad.abs().max() > 0 for p in model.decoder.parameters())
 
 
-def test_validation_scores_equal_the_definitions(rng):
+def test_the_kl_of_a_led_in_stage_is_that_of_each_members_own_history(rng):
+    model, batch = make_model(rng), make_batch(rng, 2)
+    terms = make_module(model, 2, gradient_steps=1)(batch, noise(), 1.0)
+    stream = noise()
+    x, clock = seen(model, batch.frames_BTCHW).repeat_interleave(3, 0), batch.clock_BK3.repeat_interleave(3, 0)
+    target, truth = (
+        f(batch.target_BKCHW).repeat_interleave(3, 0) for f in (lambda t: seen(model, t), model.standardize)
+    )
+    p = model.prior(x, clock[:, 0])
+    y = model.predict(x, p.mean + torch.exp(0.5 * p.logvar) * stream.normal(x.shape), clock[:, 0])
+    x = torch.stack([x[:, 1], fed_back(y, truth[:, 0])], dim=1)
+    window = torch.stack([x[:, 1], target[:, 1]], dim=1)
+    q_and_p = model.posterior(window, clock[:, 1]), model.prior(x, clock[:, 1])
+    kl = torch.distributions.kl_divergence(
+        *(torch.distributions.Normal(g.mean, torch.exp(0.5 * g.logvar)) for g in q_and_p)
+    )
+    counted = (~truth[:, 1:].isnan()).expand_as(kl).clone()
+    counted[:, :, TP] = False
+    assert terms.kl.item() == pytest.approx(kl[counted].mean().item(), rel=1e-4)
+
+
+def test_a_posterior_that_neither_samples_nor_costs_is_not_differentiated(rng):
     model, batch = make_model(rng), make_batch(rng, 1)
-    weights = make_module(model).weights
-    got = validate(model, [batch], noise(), weights)
-    frames = batch.frames_BTCHW.repeat_interleave(8, 0)
-    clock = batch.clock_BK3[:, 0].repeat_interleave(8, 0)
-    with torch.no_grad():
-        out = model.step(frames, clock, noise().normal(frames.shape), lambda x: x)[:, 1]
-    ens, truth = model.standardize(out).unflatten(0, (2, 8)), model.standardize(batch.target_BKCHW[:, 0])
-    assert got["crps_step1"] == pytest.approx(by_hand(crps(ens, truth, alpha=1.0), weights).mean(), rel=1e-4)
-    mse = by_hand((ens.mean(1) - truth) ** 2, weights).mean()
-    variance = by_hand(torch.where(truth.isnan(), torch.nan, ens.var(1)), weights).mean()
-    assert got["rmse_step1"] == pytest.approx(mse**0.5, rel=1e-4)
-    assert got["spread_skill_ratio_step1"] == pytest.approx((9 / 8 * variance / mse) ** 0.5, rel=1e-4)
+    terms = make_module(model, sampled="prior", kl_weight=0.0)(batch, noise(), 0.0)
+    terms.total.backward()
+    assert all(p.grad is None for p in model.dist_q.parameters())
+    assert terms.kl.item() > 0
 
 
 @pytest.mark.parametrize("sampled", ["posterior", "prior"])

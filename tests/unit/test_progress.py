@@ -2,12 +2,12 @@ import logging
 
 import pytest
 
-from fuxi_ens.progress import is_main_process, progress
+from fuxi_ens.progress import duration, is_main_process, progress
 
 
 @pytest.fixture(autouse=True)
 def batch_log(monkeypatch, caplog):
-    for name in ("RANK", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+    for name in ("RANK", "WORLD_SIZE", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     caplog.set_level(logging.INFO, "fuxi_ens")
 
@@ -36,6 +36,7 @@ def test_no_work_is_no_trouble(caplog):
 
 
 def test_other_ranks_are_silent(caplog, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     assert not is_main_process()
     with progress("reading", 3) as advance:
@@ -56,3 +57,25 @@ def test_a_resumed_run_does_not_promise_too_much(caplog, monkeypatch):
         now[0] = 5.0
         advance(10, "")
     assert ", 5 s left" in caplog.messages[1]
+
+
+def test_long_work_is_never_silent_for_long(caplog, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("fuxi_ens.progress.time.monotonic", lambda: now[0])
+    with progress("training", 100_000) as advance:
+        for _ in range(200):
+            advance(1, "")
+            now[0] += 60.0
+    assert len(caplog.messages) == 20
+    assert "training 11/100000, 10 min, 69 d 10 h left" in caplog.messages[1]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        *((0.4, "0 s"), (119.4, "119 s"), (120, "2 min"), (3570, "1 h 00 min"), (3660, "1 h 01 min")),
+        *((47.99 * 3600, "47 h 59 min"), (48 * 3600, "2 d 0 h"), (90 * 3600, "3 d 18 h")),
+    ],
+)
+def test_a_duration_has_two_units_at_most(seconds, words):
+    assert duration(seconds) == words

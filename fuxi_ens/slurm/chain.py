@@ -1,0 +1,21 @@
+"""A whole run as jobs that wait for each other."""
+
+from dataclasses import replace
+
+from fuxi_ens.config import Config
+from fuxi_ens.config.site import SiteConfig
+from fuxi_ens.slurm.jobs import Job, JobKind, make_job
+
+_STAGES = (JobKind.STATISTICS, JobKind.TRAIN, JobKind.FORECAST, JobKind.VERIFY, JobKind.SCORECARD)
+
+
+def make_chain(config: Config, site: SiteConfig, *, nodes: int | None = None, parts: int | None = None) -> list[Job]:
+    """All stages from the store to the scorecard, each after the success of the one before.
+
+    Begins with the preparation of the training store where the config has one. Stages that were done before see it and
+    end at once. A job that goes back into the queue keeps its number, so those after it go on waiting. Raises UserError
+    as `make_job`.
+    """
+    kinds = [*([JobKind.PREPARE] if config.prepare else []), *_STAGES]
+    jobs = [make_job(kind, config, site, nodes=nodes, parts=parts) for kind in kinds]
+    return [jobs[0], *(replace(job, after=(before,)) for before, job in zip(kinds, jobs[1:], strict=False))]
