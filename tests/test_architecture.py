@@ -178,11 +178,13 @@ class TestPackage:
             entry.split("[")[0].split(">")[0].split("=")[0].strip().lower()
             for group in (
                 PROJECT["project"]["dependencies"],
-                *(extras[name] for name in ("nature-run", "grib", "slurm", "onnx")),
+                *(extras[name] for name in ("nature-run", "grib", "slurm", "onnx", "mlflow", "wandb")),
             )
             for entry in group
         }
         known = {
+            "PIL": "pillow",
+            "mlflow": "mlflow-skinny",
             "yaml": "pyyaml",
             "pydantic_core": "pydantic",
             "jax_datetime": "dinosaur",

@@ -17,5 +17,5 @@ def make_chain(config: Config, site: SiteConfig, *, nodes: int | None = None, pa
     as `make_job`.
     """
     kinds = [*([JobKind.PREPARE] if config.prepare else []), *_STAGES]
-    jobs = [make_job(kind, config, site, nodes=nodes, parts=parts) for kind in kinds]
-    return [jobs[0], *(replace(job, after=(before,)) for before, job in zip(kinds, jobs[1:], strict=False))]
+    first, *rest = [make_job(kind, config, site, nodes=nodes, parts=parts) for kind in kinds]
+    return [first, *(replace(job, after=(before,)) for before, job in zip(kinds[:-1], rest, strict=True))]

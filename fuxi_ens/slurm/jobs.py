@@ -1,7 +1,7 @@
 """The kinds of jobs of a run: which command each starts, on which nodes, and in which order they follow each other."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from fuxi_ens.config import Config
@@ -41,7 +41,7 @@ class Job:
     gpus_per_node: int = 0
     parts: int = 1
     """Elements of the job array; 1 makes no array."""
-    after: tuple[JobKind, ...] = field(default=())
+    after: tuple[JobKind, ...] = ()
     """Jobs of the same chain that must have succeeded."""
 
     @property

@@ -18,7 +18,7 @@ def render(job: Job, site: SiteConfig, arguments: list[str], *, folder: Path, lo
         site: The cluster.
         arguments: Words of the command after its name: the config, and overrides of it.
         folder: Where it runs: relative paths of the config start there.
-        logs: Folder of its log.
+        logs: Folder of its log, and of the marks that it leaves for its own next start.
     """
     environment = Environment(
         loader=PackageLoader("fuxi_ens.slurm"),
@@ -43,6 +43,7 @@ def render(job: Job, site: SiteConfig, arguments: list[str], *, folder: Path, lo
         program=[*site.container, "fuxi-ens"],
         srun_options=site.srun_options,
         max_requeues=site.max_requeues,
+        marks=str(logs),
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fuxi_ens.config import StageConfig
 from fuxi_ens.losses.objective import masked_mean
+from fuxi_ens.model import FuxiEns
 from fuxi_ens.model.gaussian import DiagonalGaussian, kl_divergence
 from fuxi_ens.model.latent import Latent
 from fuxi_ens.model.low_rank import LowRankGaussian, low_rank_kl
@@ -39,6 +40,16 @@ def divergence(q: Latent, p: Latent, mask: Tensor, stage: StageConfig) -> Diverg
     kl_TC, count_TC = channel_kl(field_BTCHW, mask)
     lifted = (kl_TC.clamp(min=stage.kl_free_nats) * count_TC).sum() / count_TC.sum().clamp(min=1.0)
     return Divergence(mean, lifted)
+
+
+def latent_mask(model: FuxiEns, truth_BCHW: Tensor) -> Tensor:
+    """Elements of the latent that can reach the output, [B, 1, C, H, W].
+
+    Not the accumulations, not the points without truth, not the rows that fill no whole patch.
+    """
+    mask_BCHW = torch.isfinite(truth_BCHW) * model.input_mask
+    mask_BCHW[:, :, model.config.token_grid[0] * model.config.patch :] = 0.0
+    return mask_BCHW[:, None]
 
 
 def channel_kl(field_BTCHW: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ from fuxi_ens.model.block import Dropout, seeded_dropout
 from fuxi_ens.model.latent import Latent, draw
 from fuxi_ens.model.noise import Noise
 from fuxi_ens.model.passes import trains_posterior
-from fuxi_ens.train.divergence import divergence
+from fuxi_ens.train.divergence import divergence, latent_mask
 from fuxi_ens.train.members import gathered
 from fuxi_ens.train.monitors import ensemble_moments, latent_monitors, spread_skill_ratio
 from fuxi_ens.train.ranks import Ranks
@@ -157,7 +157,7 @@ class TrainingModule(nn.Module):
         window = torch.stack([x_BTCHW[:, -1], self.model.network_input(truth)], dim=1)
         with nullcontext() if trains_posterior(self.stage) else torch.no_grad():
             q = self.model.posterior(window, clock, dropout)
-        return q, self.model.prior(x_BTCHW, clock, dropout), self._latent_mask(truth)
+        return q, self.model.prior(x_BTCHW, clock, dropout), latent_mask(self.model, truth)
 
     def _rollout(
         self, x_BTCHW: Tensor, sample: _Sample, first: Latent, noise: Noise, dropout: Dropout, *, watch: bool
@@ -187,16 +187,6 @@ class TrainingModule(nn.Module):
         if self.model.config.missing_points == "missing":
             y_BCHW = torch.where(torch.isnan(truth_BCHW), 0.0, y_BCHW)
         return torch.stack([x_BTCHW[:, -1], self.model.network_input(y_BCHW)], dim=1)
-
-    def _latent_mask(self, truth_BCHW: Tensor) -> Tensor:
-        """Elements of the latent that can reach the output.
-
-        Not the accumulations, not the points without truth, not the rows that fill no whole patch.
-        """
-        mask_BCHW = torch.isfinite(truth_BCHW) * self.model.input_mask
-        config = self.model.config
-        mask_BCHW[:, :, config.token_grid[0] * config.patch :] = 0.0
-        return mask_BCHW[:, None]
 
 
 def _repeat(x: Tensor, members: int) -> Tensor:

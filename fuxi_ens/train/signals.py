@@ -4,6 +4,7 @@ Knows nothing of torch, so that a command can listen before its heavy imports: a
 """
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -21,14 +22,14 @@ class StopRequest:
     def listening(self) -> Iterator[None]:
         """Within it SIGUSR1 (sent by batch systems before the time limit) and SIGTERM (preemption) are noted.
 
-        After a stop they are ignored: a second one must not turn it into a death while Python shuts down.
+        After a stop or an error they are ignored: Python shutting down must not be killed, and its exit code lost.
         """
         before = {number: signal.signal(number, self._note) for number in _STOPS}
         try:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, signal.SIG_IGN if self._heard else handler)
+                signal.signal(number, signal.SIG_IGN if self._heard or sys.exc_info()[0] else handler)
 
     @property
     def reason(self) -> str:

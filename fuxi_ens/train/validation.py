@@ -25,7 +25,7 @@ from fuxi_ens.model import FuxiEns
 from fuxi_ens.model.block import seeded_dropout
 from fuxi_ens.model.latent import draw
 from fuxi_ens.model.noise import Noise
-from fuxi_ens.train.divergence import divergence
+from fuxi_ens.train.divergence import divergence, latent_mask
 from fuxi_ens.train.module import Serving
 from fuxi_ens.train.picture import ValidationPicture
 
@@ -152,7 +152,7 @@ class Validation:
         truth_BCHW, clock_B3 = frames[:, -1], batch.clock_BK3[:, k]
         seen = model.network_input(model.standardize(frames))
         q, p = model.posterior(seen[:, 1:], clock_B3), model.prior(seen[:, :2], clock_B3)
-        return divergence(q, p, _latent_mask(model, truth_BCHW), self.stage).mean
+        return divergence(q, p, latent_mask(model, truth_BCHW), self.stage).mean
 
     def _picture(self, batch: Batch, ens_BMCHW: Tensor) -> ValidationPicture:
         name = (*self.names, self.model.config.channels[0])[0]
@@ -167,10 +167,3 @@ class Validation:
             members_MHW=members.cpu().numpy(),
             truth_HW=truth.cpu().numpy(),
         )
-
-
-def _latent_mask(model: FuxiEns, truth_BCHW: Tensor) -> Tensor:
-    """Elements of the latent that can reach the output, as in the objective."""
-    mask_BCHW = torch.isfinite(truth_BCHW) * model.input_mask
-    mask_BCHW[:, :, model.config.token_grid[0] * model.config.patch :] = 0.0
-    return mask_BCHW[:, None]

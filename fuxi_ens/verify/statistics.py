@@ -108,7 +108,7 @@ class Scorer:
         complete = finite.all(("latitude", "longitude"))
         if not complete.all():
             lead_time = forecast["lead_time"].to_numpy()[~complete.to_numpy()][0]
-            marker = f"{self.system.source}.complete/{label(init_time)}"
+            marker = f"{self.system.source}/.complete/{label(init_time)}"
             raise StoreError(
                 f"{self.system.name} ({self.system.source}) has NaN or infinite members for {forecast.name}, "
                 f"init_time {label(init_time)}, lead_time {lead_time / np.timedelta64(1, 'h'):g} h: it was never "

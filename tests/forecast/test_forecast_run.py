@@ -73,7 +73,7 @@ def same_bits(a, b):
 
 
 def markers(config):
-    folder = RunPaths(config.run.folder).forecast.with_name("forecast.zarr.complete")
+    folder = RunPaths(config.run.folder).forecast / ".complete"
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
@@ -171,7 +171,7 @@ def test_complete_init_times_are_not_done_again(run, monkeypatch):
 def test_only_unmarked_init_times_are_done_again(run, complete, monkeypatch):
     config = run()
     run_forecast(config)
-    (RunPaths(config.run.folder).forecast.with_name("forecast.zarr.complete") / "2018-01-02T12:00").unlink()
+    (RunPaths(config.run.folder).forecast / ".complete" / "2018-01-02T12:00").unlink()
     started = []
     real = ensemble.rollout
     monkeypatch.setattr(ensemble, "rollout", lambda *a: started.append(a[2]) or real(*a))
@@ -190,7 +190,7 @@ def test_other_settings_in_the_same_folder_are_refused(run, change):
 def test_another_model_in_the_same_folder_is_refused(run):
     config = run()
     run_forecast(config)
-    (RunPaths(config.run.folder).forecast.with_name("forecast.zarr.complete") / "2018-01-02T12:00").unlink()
+    (RunPaths(config.run.folder).forecast / ".complete" / "2018-01-02T12:00").unlink()
     folder = RunPaths(config.run.folder).model
     checkpoint = load_checkpoint(folder)
     save_checkpoint(folder, randomize(checkpoint.model, seed=1), 6, checkpoint.provenance)

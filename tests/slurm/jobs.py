@@ -23,14 +23,22 @@ class Jobs:
     def __init__(self, cluster):
         self.cluster = cluster
 
-    def run(self, *command, check=True, **environment):
+    def run(self, *command, check=True):
         """A command on the login node; what it wrote to stdout."""
-        done = subprocess.run(
-            [*map(str, command)], env={**self.cluster.environment, **environment}, capture_output=True, text=True,
-            timeout=120, check=False,
-        )  # fmt: skip
+        done = self._start(*command)
         assert not (check and done.returncode), f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def refusal(self, *command):
+        """The error of a command that is refused with exit code 1."""
+        done = self._start(*command)
+        assert done.returncode == 1, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stderr
+
+    def _start(self, *command):
+        return subprocess.run(
+            [*map(str, command)], env=self.cluster.environment, capture_output=True, text=True, timeout=120, check=False
+        )
 
     def info(self, job):
         """What the controller knows of a job, by its words for it."""

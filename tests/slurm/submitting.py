@@ -29,10 +29,10 @@ def write_site(folder, setup=f"export PATH={FUXI_ENS.parent}:$PATH", **changes):
     return path
 
 
-def submit(jobs, what, config, site, *options, **environment):
+def submit(jobs, what, config, site, *options):
     """Submit a stage or `chain`; the jobs' numbers by stage."""
     path = write_settings(config, config.run.folder / "submitted.yaml")
-    said = jobs.run(FUXI_ENS, "submit", what, path, "--site", site, *options, **environment)
+    said = jobs.run(FUXI_ENS, "submit", what, path, "--site", site, *options)
     return dict(re.findall(r"^(\w+) +job (\d+), log ", said, re.MULTILINE))
 
 

@@ -7,7 +7,7 @@ from torch.distributions import LowRankMultivariateNormal, Normal, kl_divergence
 
 from fuxi_ens.config import StageConfig
 from fuxi_ens.model.gaussian import DiagonalGaussian
-from fuxi_ens.train.divergence import channel_kl, divergence
+from fuxi_ens.train.divergence import channel_kl, divergence, latent_mask
 
 SHAPE = (3, 2, 4, 5, 6)
 
@@ -85,7 +85,7 @@ def test_rows_that_fill_no_patch_do_not_count(rng):
     pushed = torch.zeros_like(x)
     pushed[:, :, :, 4] = 100.0
     assert torch.equal(model.predict(x, pushed, clock), model.predict(x, torch.zeros_like(x), clock))
-    mask = make_module(model)._latent_mask(torch.zeros(2, 4, 5, 8))
+    mask = latent_mask(model, torch.zeros(2, 4, 5, 8))
     assert mask[:, :, :TP, :4].eq(1).all()
     assert mask[:, :, :, 4].eq(0).all()
     assert mask[:, :, TP].eq(0).all()
@@ -97,7 +97,7 @@ def test_direction_and_free_bits_reach_the_loss(rng):
     q, p = (DiagonalGaussian(g.mean.unflatten(0, (2, 3))[:, 0], g.logvar.unflatten(0, (2, 3))[:, 0]) for g in (q, p))
     module = make_module(model, kl_direction="p_q", kl_free_nats=1.2)
     terms = module(batch, noise(), 0.5)
-    expected = divergence(q, p, module._latent_mask(batch.target_BKCHW[:, 0]), module.stage)
+    expected = divergence(q, p, latent_mask(model, batch.target_BKCHW[:, 0]), module.stage)
     assert terms.kl.item() == pytest.approx(expected.mean.item(), rel=1e-4)
     assert terms.kl_penalty.item() == pytest.approx(expected.penalty.item(), rel=1e-4)
     assert terms.total.item() == pytest.approx((terms.error + 0.5 * terms.kl_penalty).item(), rel=1e-6)
@@ -109,7 +109,7 @@ def test_a_low_rank_stage_minimizes_the_joint_kl_of_the_elements_that_count(rng)
     module = make_module(model, sampled="both")
     terms = module(batch, noise(), 0.5, watch=True)
     distributions = distributions_by_hand(model, batch, noise())
-    mask = module._latent_mask(batch.target_BKCHW[:, 0])
+    mask = latent_mask(model, batch.target_BKCHW[:, 0])
     total = 0.0
     for b in range(2):
         keep = mask[b].expand(2, 4, 4, 8).flatten().bool()

@@ -1,0 +1,110 @@
+"""Jobs of a real SLURM that need little of the model: requeues, a second submission, and the whole chain."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+from jobs import until
+from makers import WRITTEN, make_ensemble, times
+from submitting import FUXI_ENS, submit, write_site
+from tiny_run import new_run, tiny_config, write_settings
+
+from fuxi_ens.paths import RunPaths
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
+
+TRAINING = """#!{python}
+# In place of a training that never saves anything: stops as asked, then dies as a lost process does.
+import os, signal, sys
+from pathlib import Path
+from fuxi_ens.errors import ExitCode, UserError
+from fuxi_ens.train.attempts import note_attempt
+if sys.argv[1] == "check":
+    sys.exit(ExitCode.DONE)
+try:
+    note_attempt(Path("{folder}"), (0, 0))
+except UserError as error:
+    print(error)
+    sys.exit(ExitCode.USER_ERROR)
+if os.environ.get("SLURM_RESTART_COUNT") == "1":
+    os.kill(os.getpid(), signal.SIGKILL)
+signal.signal(signal.SIGUSR1, lambda *_: sys.exit(ExitCode.STOPPED))
+print("ready", flush=True)
+signal.pause()
+"""
+LEADS = np.arange(1, 5) * np.timedelta64(6, "h")
+CHAIN = {
+    "train.stages.0.iterations": 8,
+    "train.stages.1.iterations": 4,
+    "forecast.init_times.end": "2018-01-03T12:00",
+    "verify.climatology.window_days": 2,
+}
+
+
+def test_a_job_goes_back_into_the_queue_until_it_gets_nowhere(jobs, world, tmp_path):
+    config = new_run(world, tmp_path / "run")
+    RunPaths(config.run.folder).training.mkdir()
+    program = tmp_path / "bin" / "fuxi-ens"
+    program.parent.mkdir()
+    program.write_text(TRAINING.format(python=sys.executable, folder=RunPaths(config.run.folder).training))
+    program.chmod(0o755)
+    site = write_site(tmp_path, setup=f"export PATH={program.parent}:$PATH")
+    job = submit(jobs, "train", config, site, "--nodes=1")["train"]
+    until(lambda: "ready" in jobs.log(job), 60, lambda: jobs.log(job))
+
+    again = [FUXI_ENS, "submit", "train", config.run.folder / "submitted.yaml", "--site", site]
+    assert "scancel" in jobs.refusal(*again)
+
+    jobs.run("scancel", "--batch", "--signal=USR1", job)
+    jobs.wait(job, "FAILED")
+    assert jobs.restarts(job) == 2
+    assert jobs.info(job)["ExitCode"] == "1:0"
+    assert "began 2 times at stage 0, iteration 0" in jobs.log(job)
+
+
+@pytest.fixture(scope="module")
+def chained(world, tmp_path_factory):
+    """Config of a run from nothing to a scorecard, four init times."""
+    folder = tmp_path_factory.mktemp("chain")
+    init_times = times("2018-01-02", "2018-01-03T12", 12)
+    make_ensemble(folder / "baseline.zarr", channels=WRITTEN, init_times=init_times, lead_times=LEADS)
+    (folder / "run").mkdir()
+    return tiny_config(world, folder / "run", {**CHAIN, "verify.baseline": str(folder / "baseline.zarr")})
+
+
+def test_a_chain_goes_from_statistics_to_a_scorecard(jobs, chained, tmp_path):
+    submitted = submit(jobs, "chain", chained, write_site(tmp_path), "--tasks=4")
+    assert list(submitted) == ["statistics", "train", "forecast", "verify", "scorecard"]
+    # Those after it go on waiting when an administrator puts it back into the queue.
+    jobs.wait_running(submitted["train"])
+    jobs.run("scontrol", "requeue", submitted["train"])
+    jobs.wait(submitted["scorecard"], seconds=400)
+    assert jobs.restarts(submitted["train"]) == 1
+    paths = RunPaths(chained.run.folder)
+    assert json.loads(paths.statistics.read_text())["frames"] == 40
+    assert list(paths.report.rglob("*.csv"))
+    elements = jobs.run(
+        "squeue", "--noheader", "--states=all", "--array", f"--jobs={submitted['forecast']}", "--format=%K %T"
+    )
+    assert sorted(elements.splitlines()) == [f"{i} COMPLETED" for i in range(4)]
+
+    # The array's store, written by four jobs at once, against that of one process.
+    single = tiny_config(chained.data.store.rpartition("/")[0], tmp_path / "single", CHAIN)
+    shutil.copytree(paths.model, RunPaths(single.run.folder).model)
+    jobs.run(FUXI_ENS, "forecast", write_settings(single, tmp_path / "single.yaml"))
+    with xr.open_zarr(paths.forecast) as array, xr.open_zarr(RunPaths(single.run.folder).forecast) as one:
+        assert array.sizes["time"] == 4
+        xr.testing.assert_equal(array, one)
+
+
+def test_after_a_failed_stage_nothing_of_the_chain_is_left(jobs, chained, tmp_path):
+    site = write_site(tmp_path, setup="exit 1")
+    submitted = submit(jobs, "chain", chained, site)
+    until(lambda: not jobs.run("squeue", "--noheader"), 60, lambda: jobs.run("squeue"))
+    assert {stage: jobs.state(job) for stage, job in submitted.items()} == {
+        "statistics": "FAILED", "train": "CANCELLED", "forecast": "CANCELLED", "verify": "CANCELLED",
+        "scorecard": "CANCELLED",
+    }  # fmt: skip
