@@ -192,6 +192,13 @@ def test_the_manual_has_the_table_that_the_command_prints():
     assert rows(printed, "│") == body
 
 
+def test_the_manual_of_training_has_rows_of_that_table():
+    manual = (ROOT / "docs" / "training.md").read_text()
+    copied = [row for row in rows(manual, "|") if row[0].startswith("training,")]
+    assert len(copied) == 4
+    assert [row for row in rows(costs(), "│") if row[0].startswith("training,")] == copied
+
+
 def test_the_cascade_of_the_manual_is_legal():
     manual = (ROOT / "docs" / "model.md").read_text()
     example = yaml.safe_load(re.search(r"### 3\.5 .*?```yaml\n(.*?)```", manual, re.DOTALL)[1])
