@@ -23,9 +23,9 @@ class Jobs:
     def __init__(self, cluster):
         self.cluster = cluster
 
-    def run(self, *command, check=True):
+    def run(self, *command, check=True, cwd=None):
         """A command on the login node; what it wrote to stdout."""
-        done = self._start(*command)
+        done = self._start(*command, cwd=cwd)
         assert not (check and done.returncode), f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -35,10 +35,11 @@ class Jobs:
         assert done.returncode == 1, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stderr
 
-    def _start(self, *command):
+    def _start(self, *command, cwd=None):
         return subprocess.run(
-            [*map(str, command)], env=self.cluster.environment, capture_output=True, text=True, timeout=120, check=False
-        )
+            [*map(str, command)], env=self.cluster.environment, cwd=cwd, capture_output=True, text=True, timeout=120,
+            check=False,
+        )  # fmt: skip
 
     def info(self, job):
         """What the controller knows of a job, by its words for it."""

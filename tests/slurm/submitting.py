@@ -17,7 +17,7 @@ SITE = {
     "time": dict.fromkeys(
         ("prepare", "statistics", "climatology", "train", "forecast", "verify", "scorecard"), "00:10:00"
     ),
-    "signal_seconds": 30,
+    "signal_seconds": 60,
     "max_requeues": 5,
 }
 

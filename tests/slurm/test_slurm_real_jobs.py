@@ -108,3 +108,16 @@ def test_after_a_failed_stage_nothing_of_the_chain_is_left(jobs, chained, tmp_pa
         "statistics": "FAILED", "train": "CANCELLED", "forecast": "CANCELLED", "verify": "CANCELLED",
         "scorecard": "CANCELLED",
     }  # fmt: skip
+
+
+def test_workers_of_dask_that_are_jobs_give_the_same_statistics(jobs, world, tmp_path):
+    (tmp_path / "run").mkdir()
+    workers = {"queue": "low", "walltime": "00:05:00", "interface": "lo"}
+    dask = {"cluster": "slurm", "workers": 2, "memory": "1GiB", "slurm": workers}
+    config = tiny_config(world, tmp_path / "run", {"dask": dask})
+    settings = write_settings(config, tmp_path / "run.yaml")
+    # The jobs of workers log where the command was given.
+    jobs.run(FUXI_ENS, "data", "statistics", settings, cwd=tmp_path)
+    assert jobs.run("squeue", "--noheader", "--states=all", "--name=dask-worker", "--format=%P").split() == ["low"] * 2
+    found = json.loads(RunPaths(config.run.folder).statistics.read_text())
+    assert found["mean"] == json.loads((world / "statistics.json").read_text())["mean"]

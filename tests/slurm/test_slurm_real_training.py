@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ from fuxi_ens.train.loop import fit
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
-L1 = {"name": "deterministic", "objective": "l1", "iterations": 60, "learning_rate": 1e-3}
-CRPS = {"name": "ensemble", "objective": "crps_kl", "iterations": 200, "learning_rate": 1e-3, "members": 2}
+L1 = {"name": "deterministic", "objective": "l1", "iterations": 40, "learning_rate": 1e-3}
+CRPS = {"name": "ensemble", "objective": "crps_kl", "iterations": 120, "learning_rate": 1e-3, "members": 2}
 EVERY = {"train.checkpoint_every": 10, "train.log_every": 5, "train.validate_every": 1000, "train.trackers": []}
 
 
@@ -78,17 +79,25 @@ def go_on(config, iterations=10):
     until(lambda: iteration(config) >= goal, 120, lambda: f"stuck at iteration {iteration(config)} of {goal}")
 
 
-def run_out_of_time(jobs, job):
-    """Let the time limit come near while the ranks are busy, as with a slow iteration."""
+@contextmanager
+def busy(jobs, job):
+    """Let the ranks stand still, as in a slow iteration, until they are told to stop."""
     ranks = [jobs.task(job, rank) for rank in range(2)]
     for rank in ranks:
         os.kill(rank, signal.SIGSTOP)
+    try:
+        yield
+        until(lambda: all(pending(rank, signal.SIGUSR1) for rank in ranks), 100, lambda: jobs.info(job))
+    finally:
+        for rank in ranks:
+            os.kill(rank, signal.SIGCONT)
+
+
+def let_time_run_out(jobs, job):
+    """Lower the time limit to the next whole minute that leaves time to save."""
     hours, minutes, seconds = map(int, jobs.info(job)["RunTime"].split(":"))
     limit = -(-(60 * (60 * hours + minutes) + seconds + 40) // 60)
     jobs.run("scontrol", "update", f"JobId={job}", f"TimeLimit={limit}")
-    until(lambda: all(pending(rank, signal.SIGUSR1) for rank in ranks), 100, lambda: jobs.info(job))
-    for rank in ranks:
-        os.kill(rank, signal.SIGCONT)
 
 
 def pending(process, number):
@@ -102,12 +111,15 @@ def test_ddp_goes_on_after_its_time_limit_and_a_preemption(jobs, world, quiet, a
     config = new_run(world, tmp_path / "run", WAYS["ddp"])
     job = submit(jobs, "train", config, site)["train"]
     go_on(config)
-    run_out_of_time(jobs, job)
+    with busy(jobs, job):
+        let_time_run_out(jobs, job)
     jobs.wait_running(job, restarts=1)
     assert "stopped on SIGUSR1 after iteration" in jobs.log(job)
     jobs.run("scontrol", "update", f"JobId={job}", "TimeLimit=10")
     go_on(config)
-    urgent = jobs.run("sbatch", "--parsable", "--partition=urgent", "--nodes=3", "--exclusive", "--wrap=true").strip()
+    urgent = ["sbatch", "--parsable", "--partition=urgent", "--nodes=3", "--exclusive", "--output=/dev/null"]
+    with busy(jobs, job):
+        urgent = jobs.run(*urgent, "--wrap=true").strip()
     jobs.wait(urgent)
     jobs.wait_running(job, restarts=2)
     jobs.wait(job)
@@ -146,7 +158,7 @@ def test_fsdp_goes_on_after_a_drain_a_killed_rank_and_a_lost_node(cluster, jobs,
     assert_same_training(config, alone)
 
 
-def test_a_run_goes_on_with_more_ranks_and_with_fewer(jobs, world, alone, site, tmp_path):
+def test_a_run_goes_on_with_more_ranks_and_with_fewer_but_not_with_other_settings(jobs, world, alone, site, tmp_path):
     config = new_run(world, tmp_path / "run", settings(batch_size=2, **{"train.parallel": "fsdp"}))
     halved = [word for stage in range(2) for word in ("--set", f"train.stages.{stage}.batch_size=1")]
     for nodes, sizes in ((1, ()), (2, halved)):
@@ -160,3 +172,9 @@ def test_a_run_goes_on_with_more_ranks_and_with_fewer(jobs, world, alone, site, 
     jobs.wait(last)
     assert "resuming stage" in jobs.log(last)
     assert_same_training(config, alone)
+
+    # What its user must mend ends a job of several ranks at once, and the log says what it is.
+    refused = submit(jobs, "train", config, site, "--set", "train.weight_decay=0.2")["train"]
+    jobs.wait(refused, "FAILED")
+    assert jobs.restarts(refused) == 0
+    assert "other settings" in jobs.log(refused)
