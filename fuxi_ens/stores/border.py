@@ -17,6 +17,8 @@ from fuxi_ens.assets import resolve
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores import decode, names
 from fuxi_ens.stores.gridded_files import gridded_paths, open_cubes
+from fuxi_ens.stores.init_time import with_init_time
+from fuxi_ens.stores.member_files import member_folders, open_members
 from fuxi_ens.stores.orient import Orientation, orient
 from fuxi_ens.stores.remote import is_remote, printable
 from fuxi_ens.stores.stored import OpenStore, StoredArray
@@ -25,13 +27,19 @@ from fuxi_ens.stores.zarr_files import RawStore, open_raw
 
 
 def open_store(source: str) -> OpenStore:
-    """Open a store lazily: Zarr v2 or v3 (path, gs://, s3://, https://, asset:NAME), NetCDF, or GRIB.
+    """Open a store lazily: Zarr v2 or v3 (path, gs://, s3://, https://, asset:NAME), NetCDF, GRIB, FuXi-ENS's members.
 
-    NetCDF and GRIB may be several files, written as a pattern with `*`; only those are joined by Dask. Otherwise every
-    access reads at once: right inside a loader or a task, where chunks would be scheduled twice. Raises StoreError
-    when the store cannot be opened or understood.
+    NetCDF and GRIB may be several files, written as a pattern with `*`; only those are joined by Dask. What FuXi-ENS's
+    release writes is named by the folder above `member_000`, or a pattern of such folders. Otherwise every access reads
+    at once: right inside a loader or a task, where chunks would be scheduled twice. Raises StoreError when the store
+    cannot be opened or understood.
     """
-    paths = [] if is_remote(source) else gridded_paths(resolve(source))
+    if is_remote(source):
+        return _from_zarr(open_raw(source), source)
+    folders = member_folders(resolve(source))
+    if folders:
+        return OpenStore(source, orient(open_members(folders), source)[0])
+    paths = gridded_paths(resolve(source))
     if paths:
         return OpenStore(source, _from_files(paths, source, dask=len(paths) > 1))
     return _from_zarr(open_raw(source), source)
@@ -42,7 +50,7 @@ def _from_zarr(raw: RawStore, source: str) -> OpenStore:
     dataset = raw.dataset.rename(dims)
     variables = names.variables_of(dataset)
     dataset = _in_file_units(dataset.rename(variables))
-    ready, orientation = orient(decode.decoded(dataset, source), source)
+    ready, orientation = orient(with_init_time(decode.decoded(dataset, source)), source)
     renamed = {**dims, **variables}
     arrays = {
         renamed.get(stored, stored): _stored(dataset.variables[renamed.get(stored, stored)], array, orientation)
@@ -87,7 +95,7 @@ def _from_cube(cube: xr.Dataset, source: str) -> xr.Dataset:
     cube = names.with_axes(cube.rename(names.dims_of(cube)))
     cube = _in_file_units(cube.rename(names.variables_of(cube)))
     # What remains beside the axes are labels of the archive (expver, surface, valid_time), which differ between files.
-    return with_valid_time(decode.decoded(cube, source).reset_coords(drop=True))
+    return with_valid_time(with_init_time(decode.decoded(cube, source)).reset_coords(drop=True))
 
 
 def _joined(cubes: Sequence[xr.Dataset], *, one_file: bool) -> xr.Dataset:

@@ -8,14 +8,18 @@ import numpy as np
 import xarray as xr
 
 from fuxi_ens.channels import STATIC_LAND_SEA_MASK, STATIC_OROGRAPHY, SURFACE, UPPER_AIR
+from fuxi_ens.stores.init_time import dims_of_spans
 
+_TIME: Final = "time"
+_VALID_TIME: Final = "valid_time"
+_INIT_TIMES: Final = ("init_time", "forecast_reference_time", "initial_time0_hours")
 _DIMS: Final = MappingProxyType(
     {
         "latitude": ("lat",),
         "longitude": ("lon",),
         "level": ("isobaricInhPa", "isobaricInPa", "pressure_level", "plev", "levelist", "lev", "pressure"),
         # Of an analysis the valid time, of a forecast the init time, as in WeatherBench 2.
-        "time": ("init_time", "forecast_reference_time", "initial_time0_hours", "valid_time"),
+        _TIME: (*_INIT_TIMES, _VALID_TIME),
         "prediction_timedelta": ("lead_time", "step", "forecast_period"),
         "number": ("realization", "sample", "member", "ensemble"),
     }
@@ -25,7 +29,11 @@ _STATIC: Final = MappingProxyType(
     {"z": STATIC_OROGRAPHY, "orog": STATIC_OROGRAPHY, "orography": STATIC_OROGRAPHY, "lsm": STATIC_LAND_SEA_MASK}
 )
 _UPPER: Final = MappingProxyType({alias: v.name for v in UPPER_AIR for alias in v.aliases})
-_SURFACE: Final = MappingProxyType({alias: v.name for v in SURFACE for alias in v.aliases})
+_SURFACE: Final = MappingProxyType(
+    {alias: v.name for v in SURFACE for alias in v.aliases}
+    # Without the suffix an accumulation may be hourly, or run from the start of the forecast.
+    | {f"{alias}_6hr": v.file_name for v in SURFACE if v.accumulated for alias in v.aliases}
+)
 _ACCUMULATED: Final = frozenset(alias for v in SURFACE if v.accumulated for alias in v.aliases)
 _LARGEST_HPA: Final = 1100.0
 
@@ -42,15 +50,28 @@ def is_accumulated(name: str) -> bool:
 
 def dims_of(dataset: xr.Dataset) -> dict[str, str]:
     """What to rename so that dims, and coordinates without a dim, have our names."""
-    renamed = {}
+    renamed = _valid_time_beside_init_time(dataset) or dims_of_spans(dataset)
     for ours, others in _DIMS.items():
-        if ours in dataset.dims or ours in dataset.variables:
+        is_there = (ours in dataset.dims or ours in dataset.variables) and ours not in renamed
+        if is_there or ours in renamed.values():
             continue
         for other in others:
             if other in dataset.dims or (other in dataset.variables and dataset[other].ndim == 0):
                 renamed[other] = ours
                 break
     return renamed
+
+
+def _valid_time_beside_init_time(dataset: xr.Dataset) -> dict[str, str]:
+    """In forecasts after the CF conventions `time` is no axis, but the valid time along the axes of the forecast."""
+    is_label = _TIME in dataset.variables and _TIME not in dataset.dims
+    has_init_time = any(name in dataset.variables for name in _INIT_TIMES)
+    return {_TIME: _VALID_TIME} if is_label and has_init_time and _VALID_TIME not in dataset.variables else {}
+
+
+def accepted(dim: str) -> str:
+    """Our name of a dimension and the others in use, for messages."""
+    return ", ".join((dim, *_DIMS.get(dim, ())))
 
 
 def variables_of(dataset: xr.Dataset) -> dict[str, str]:

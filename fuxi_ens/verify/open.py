@@ -16,6 +16,7 @@ import xarray as xr
 from fuxi_ens.channels import Variable, channel, components
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores import Fields, OpenStore, open_store
+from fuxi_ens.stores.names import accepted
 from fuxi_ens.times import Leads, Times, label
 
 _FORECAST_NAMES: Final = {"time": "init_time", "prediction_timedelta": "lead_time", "number": "number"}
@@ -176,8 +177,10 @@ def _normalized(opened: OpenStore, names: dict[str, str]) -> xr.Dataset:
     dataset = opened.dataset
     missing = [dim for dim in (*names, *_HORIZONTAL) if dim not in dataset.dims]
     if missing:
+        needed = "; ".join(accepted(dim) for dim in missing)
         raise StoreError(
-            f"{opened.source} lacks the dimensions {missing}; it has {dict(dataset.sizes)}, expected WeatherBench 2"
+            f"{opened.source} lacks the dimensions {missing}; it has {dict(dataset.sizes)}, expected WeatherBench 2. "
+            f"Give it, of length 1 if need be, one that is called: {needed}"
         )
     # Forecasts of some archives carry init_time + lead_time as a further coordinate.
     dataset = dataset.drop_vars("valid_time", errors="ignore").rename(names)
