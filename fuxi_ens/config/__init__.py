@@ -14,7 +14,7 @@ from fuxi_ens import channels as vocabulary
 from fuxi_ens.config.base import Period, Periods, Section
 from fuxi_ens.config.cascade import check_cascade
 from fuxi_ens.config.data import ClimatologyStoreConfig, DaskConfig, DataConfig, PrepareConfig, SlurmConfig
-from fuxi_ens.config.fields import ALMOST_FAIR_ALPHA, Estimator
+from fuxi_ens.config.fields import ALMOST_FAIR_ALPHA, Estimator, LowerIsBetter
 from fuxi_ens.config.file import read_config
 from fuxi_ens.config.model import ModelConfig
 from fuxi_ens.config.sections import (
@@ -24,6 +24,7 @@ from fuxi_ens.config.sections import (
     PlaceConfig,
     ReportConfig,
     RunConfig,
+    SignificanceConfig,
     VerifyConfig,
 )
 from fuxi_ens.config.train import LeadStageConfig, StageConfig, TrainConfig
@@ -40,6 +41,7 @@ __all__ = [
     "ForecastConfig",
     "InitTimes",
     "LeadStageConfig",
+    "LowerIsBetter",
     "ModelConfig",
     "Period",
     "Periods",
@@ -48,6 +50,7 @@ __all__ = [
     "ReportConfig",
     "RunConfig",
     "Section",
+    "SignificanceConfig",
     "SlurmConfig",
     "StageConfig",
     "TrainConfig",

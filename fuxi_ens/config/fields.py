@@ -9,6 +9,8 @@ from fuxi_ens import channels as vocabulary
 from fuxi_ens.grid import REGIONS
 
 Estimator = Literal["fair", "standard", "almost_fair"]
+LowerIsBetter = Literal["crps", "rmse", "mae"]
+"""Scores that have a better direction, and so a winner."""
 ALMOST_FAIR_ALPHA: Final = 0.95
 """Weight of the fair part in the almost-fair CRPS (Lang et al. 2024)."""
 

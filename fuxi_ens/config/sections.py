@@ -16,6 +16,7 @@ from fuxi_ens.config.base import Periods, Section
 from fuxi_ens.config.fields import (
     Channels,
     Estimator,
+    LowerIsBetter,
     RegionNames,
     ScoredNames,
     Time,
@@ -77,8 +78,28 @@ class ClimatologyConfig(Section):
     stride_days: PositiveInt = 5
 
 
+class SignificanceConfig(Section):
+    """How differences of scores are tested and counted; needs the statistics of verify, not the forecasts."""
+
+    scores: Annotated[tuple[LowerIsBetter, ...], Field(min_length=1)] = ("crps", "rmse")
+    """Scores whose differences are tested."""
+    level: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of false discoveries among the significant cells; confidence intervals cover 1 - level."""
+    min_init_times: Annotated[int, Field(ge=5)] = 10
+    """Cells of fewer init times are not tested."""
+    resamples: Annotated[int, Field(ge=100)] = 1000
+    """Bootstrap draws of the init times."""
+    counted_channels: tuple[str, ...] = ()
+    """Names in the count "better in N of 360"; empty means verify.channels."""
+    counted_lead_hours: tuple[PositiveInt, ...] = ()
+    """Lead times in the count; empty means all that both systems have."""
+
+
 class VerifyConfig(Section):
     """Which systems are compared with which truth."""
+
+    # The statistics on disk do not depend on how they are tested.
+    bookkeeping = frozenset({"significance"})
 
     channels: ScoredNames = vocabulary.HEADLINE
     regions: RegionNames = (
@@ -98,6 +119,17 @@ class VerifyConfig(Section):
     """Analysis the baseline is verified against; empty means `truth`."""
     estimator: Estimator = "fair"
     climatology: ClimatologyConfig
+    significance: SignificanceConfig = SignificanceConfig()
+
+    @model_validator(mode="after")
+    def _counted_is_scored(self) -> Self:
+        unscored = set(self.significance.counted_channels) - set(self.channels)
+        if unscored:
+            raise ValueError(
+                f"significance.counted_channels hold {sorted(unscored)}, which are not in verify.channels "
+                f"{list(self.channels)}; add them there or leave them out"
+            )
+        return self
 
 
 class PlaceConfig(Section):

@@ -51,7 +51,7 @@ def scorecard(statistics: Mapping[str, xr.Dataset]) -> pd.DataFrame:
         found = {system: data.attrs[attribute] for system, data in statistics.items()}
         if len(set(found.values())) > 1:
             raise StoreError(f"systems differ in {attribute}: {found}; verify them with one configuration")
-    systems = _same_pairs(statistics)
+    systems = same_pairs(statistics)
     values = {system: _scores(data) for system, data in systems.items()}
     _add_skill(values, systems)
     rows = [
@@ -67,11 +67,11 @@ def write_csv(table: pd.DataFrame, path: Path) -> None:
     write_atomic(path, readable.to_csv(index=False).encode())
 
 
-def _same_pairs(statistics: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+def same_pairs(statistics: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     """Align all systems and set what is not in the homogeneous sample to NaN (`weight` too).
 
     A system without any pair at a lead time does not take part there: a baseline with 12-hourly leads leaves
-    the 6-hourly ones of the others alone.
+    the 6-hourly ones of the others alone. Raises StoreError for systems of different masks.
     """
     wanted = [data[[*STATISTICS, "weight", "members"]] for data in statistics.values()]
     aligned = dict(zip(statistics, xr.align(*wanted, join="outer"), strict=True))
@@ -90,7 +90,7 @@ def _same_pairs(statistics: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     return {system: data.assign_attrs(statistics[system].attrs) for system, data in result.items()}
 
 
-def _mean(statistic: xr.DataArray, weight: xr.DataArray) -> xr.DataArray:
+def pooled_mean(statistic: xr.DataArray, weight: xr.DataArray) -> xr.DataArray:
     """Pooled weighted mean over `init_time`, [name, lead_time, region]; NaN without any pair."""
     used = weight.notnull()
     total = weight.sum("init_time")
@@ -100,15 +100,10 @@ def _mean(statistic: xr.DataArray, weight: xr.DataArray) -> xr.DataArray:
 def _scores(data: xr.Dataset) -> dict[str, xr.DataArray]:
     """Scores of one system, each [name, lead_time, region]."""
     weight = data["weight"]
-    mean = {name: _mean(data[name], weight) for name in STATISTICS}
+    mean = {name: pooled_mean(data[name], weight) for name in STATISTICS}
     rmse = xr.ufuncs.sqrt(mean["squared_error_of_mean"])
-    crps = {
-        "fair": mean["crps_fair"],
-        "standard": mean["crps_standard"],
-        "almost_fair": ALMOST_FAIR_ALPHA * mean["crps_fair"] + (1 - ALMOST_FAIR_ALPHA) * mean["crps_standard"],
-    }
     result: dict[str, xr.DataArray] = {
-        "crps": crps[_estimator(data)],
+        "crps": pooled_mean(crps_sums(data), weight),
         "rmse": rmse,
         "bias": mean["error_of_mean"],
         "mae": mean["absolute_error_of_mean"],
@@ -117,11 +112,19 @@ def _scores(data: xr.Dataset) -> dict[str, xr.DataArray]:
         # Inflated per pair, because a climatology has fewer members near the edges of its periods.
         inflated = data["variance"] * (data["members"] + 1) / data["members"]
         result["spread"] = xr.ufuncs.sqrt(mean["variance"])
-        result["spread_skill_ratio"] = xr.ufuncs.sqrt(_mean(inflated, weight)) / rmse
+        result["spread_skill_ratio"] = xr.ufuncs.sqrt(pooled_mean(inflated, weight)) / rmse
     return result
 
 
-def _estimator(data: xr.Dataset) -> str:
+def crps_sums(data: xr.Dataset) -> xr.DataArray:
+    """Weighted sums of the CRPS of the system's `estimator`, with the dimensions of the statistics."""
+    fair, standard = data["crps_fair"], data["crps_standard"]
+    plain = {"fair": fair, "standard": standard}
+    name = estimator(data)
+    return plain[name] if name in plain else ALMOST_FAIR_ALPHA * fair + (1 - ALMOST_FAIR_ALPHA) * standard
+
+
+def estimator(data: xr.Dataset) -> str:
     """The configured estimator; of a single member only the standard one exists."""
     return str(data.attrs["estimator"]) if data["members"].max() > 1 else "standard"
 
@@ -143,7 +146,7 @@ def _crps_ratios(
         raise UserError(f"there is more than one {role}: {references}; leave out the folders of all but one")
     for reference in references:
         for system, data in systems.items():
-            if system != reference and _estimator(data) == _estimator(systems[reference]):
+            if system != reference and estimator(data) == estimator(systems[reference]):
                 yield system, values[system]["crps"] / values[reference]["crps"]
 
 
@@ -161,7 +164,7 @@ def _rows(value: xr.DataArray, data: xr.Dataset, system: str, score: str) -> pd.
     return frame.assign(
         system=system,
         score=score,
-        estimator=_estimator(data) if score.startswith("crps") else "",
+        estimator=estimator(data) if score.startswith("crps") else "",
         truth=data.attrs["truth"],
         weights=data.attrs["weights"],
         grid=data.attrs["grid"],
