@@ -23,9 +23,11 @@ from pipelines import (
     climatology,
     demo,
     export,
+    export_forecast,
     forecast,
     model,
     nature_run,
+    plot,
     prepare,
     presets,
     progress,
@@ -59,6 +61,7 @@ app.command("train")(train.train)
 app.command("progress")(progress.progress)
 app.command("forecast")(forecast.forecast)
 app.command("verify")(verify.verify)
+app.command("export")(export_forecast.export)
 app.command("scorecard")(scorecard.scorecard)
 app.command("submit")(submit.submit)
 data_app.command("audit")(audit.audit)
@@ -69,6 +72,7 @@ model_app.command("summary")(model.summary)
 model_app.command("presets")(presets.presets)
 model_app.command("export")(export.export)
 model_app.command("convert")(model.convert)
+app.add_typer(plot.app, name="plot")
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")
 app.add_typer(nature_run.app, name="nature-run")

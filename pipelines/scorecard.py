@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fuxi_ens.config import load_config
+from fuxi_ens.config import SignificanceConfig, load_config
 from fuxi_ens.errors import UserError
 from fuxi_ens.paths import RunPaths
 from pipelines.options import SetOption
@@ -24,16 +24,16 @@ def scorecard(
     config: Annotated[Path | None, typer.Option(help="The run's YAML file: adds maps and a plume.")] = None,
     overrides: SetOption = None,
 ) -> None:
-    """Make `scorecard.csv`, `scorecard.png` and `report.html` from the statistics of one run.
+    """Make `scorecard.csv`, `counts.csv`, `scorecard.png` and `report.html` from the statistics of one run.
 
     Example: `fuxi-ens scorecard --config configs/era5_64x32.yaml`, or without the stores
     `fuxi-ens scorecard runs/era5_64x32/scores --out card`
     """
     from fuxi_ens.plot.evidence import collect_evidence, collect_scores_only
     from fuxi_ens.plot.publish import publish
+    from fuxi_ens.verify.comparison import compare
     from fuxi_ens.verify.files import read_statistics
     from fuxi_ens.verify.scorecard import scorecard as score_table
-    from fuxi_ens.verify.wins import count_wins
 
     if overrides and not config:
         raise typer.BadParameter("--set changes settings of a config; give --config too")
@@ -43,11 +43,14 @@ def scorecard(
     if not folders:
         raise UserError("no scores given; name the folders that `fuxi-ens verify` wrote, or the run with --config")
     statistics = read_statistics(folders)
-    table = score_table(statistics)
-    evidence = collect_evidence(settings, table, statistics) if settings else collect_scores_only(table, statistics)
+    comparison = compare(statistics, settings.verify.significance if settings else SignificanceConfig())
+    table = comparison.below(score_table(statistics))
+    evidence = (
+        collect_evidence(settings, table, comparison, statistics)
+        if settings
+        else collect_scores_only(table, comparison, statistics)
+    )
     report = publish(evidence, table, out or (paths.report if paths else Path("report")))
-    systems = evidence.scores.systems
-    if systems.baseline:
-        won = count_wins(table, systems.forecast, systems.baseline, own_analysis=True)
-        log.info("CRPS against %s: %s", systems.baseline, won)
+    for reference, won in evidence.scores.wins.items():
+        log.info("CRPS against %s: %s", reference, won)
     log.info("report: %s", report)

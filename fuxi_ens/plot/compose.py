@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from fuxi_ens.plot import curves, text
@@ -14,7 +15,7 @@ from fuxi_ens.plot.rank import rank_histograms
 from fuxi_ens.plot.report import Picture, Report, Section
 from fuxi_ens.plot.scorecard import scorecard
 from fuxi_ens.plot.style import in_sentence, lead_label, long_name, system_label
-from fuxi_ens.plot.summary import fine_print, headline_cards, number_table, wins
+from fuxi_ens.plot.summary import fine_print, headline_cards, number_table, won_against
 from fuxi_ens.plot.table import Scores
 
 
@@ -35,6 +36,8 @@ class Evidence:
     ranks: xr.DataArray | None = None
     """Rank counts of our forecast, [name, lead_time, rank], with or without `init_time`."""
     rank_lead_times: Sequence[np.timedelta64] = ()
+    counts: pd.DataFrame | None = None
+    """Wins, losses, ties and their significance, of `verify.comparison.Comparison.counts`."""
     caveats: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
 
@@ -72,7 +75,7 @@ def _scorecard_section(evidence: Evidence) -> Section:
     note = fine_print(scores, evidence.period)
     if not scores.references:
         return Section("scorecard", "Scorecard", f"There is no reference to compare with. {note}")
-    won = {system_label(reference): wins(scores.difference(reference)) for reference in scores.references}
+    won = {system_label(reference): won_against(scores, reference) for reference in scores.references}
     said = "; ".join(f"better than {name} in {better} of {count}" for name, (better, count) in won.items())
     alt = f"Heat map of percent differences in CRPS by quantity and lead time: {said}."
     return Section("scorecard", "Scorecard", text.SCORECARD, [Picture(scorecard(scores), alt, note)])

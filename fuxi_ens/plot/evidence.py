@@ -11,19 +11,21 @@ from fuxi_ens.config import Config
 from fuxi_ens.errors import UserError
 from fuxi_ens.plot.compose import Evidence
 from fuxi_ens.plot.fields import Place, Stores, read_case, read_place
-from fuxi_ens.plot.table import Scores, Systems
+from fuxi_ens.plot.table import CRPS, Scores, Systems
 from fuxi_ens.times import Times, hours
+from fuxi_ens.verify.comparison import Comparison
 from fuxi_ens.verify.open import open_analysis, open_forecast
 
 _RANK_DAYS = (1, 5, 10, 15)
 _SHOWN_ATTRIBUTES = ("run_name", "config_hash", "seed", "fuxi_ens_version", "libraries", "store", "truth", "grid")
 
 
-def collect_scores_only(table: pd.DataFrame, statistics: Mapping[str, xr.Dataset]) -> Evidence:
+def collect_scores_only(table: pd.DataFrame, comparison: Comparison, statistics: Mapping[str, xr.Dataset]) -> Evidence:
     """A report without fields.
 
-    `statistics` come from `verify.files.read_statistics`, `table` from `verify.scorecard.scorecard` of them. Raises
-    UserError when there is no forecast among the systems.
+    `statistics` come from `verify.files.read_statistics`, `comparison` from `verify.comparison.compare` of them, and
+    `table` is that comparison below the table of `verify.scorecard.scorecard`. Raises UserError when there is no
+    forecast among the systems.
     """
     roles = {data.attrs["role"]: system for system, data in statistics.items()}
     if "forecast" not in roles:
@@ -32,36 +34,46 @@ def collect_scores_only(table: pd.DataFrame, statistics: Mapping[str, xr.Dataset
     ours = statistics[systems.forecast]
     leads = ours["lead_time"].to_numpy()
     return Evidence(
-        scores=Scores(table, systems),
+        scores=_counted(Scores(table, systems), comparison),
         title=str(ours.attrs["run_name"]),
         period=_period(ours["init_time"].to_numpy()),
         ranks=ours["rank_counts"],
         rank_lead_times=[hours(24 * day) for day in _RANK_DAYS if hours(24 * day) in leads],
-        caveats=_caveats(ours),
+        counts=comparison.counts(),
+        caveats=_caveats(ours, comparison),
         provenance={key: str(ours.attrs[key]) for key in _SHOWN_ATTRIBUTES if key in ours.attrs},
     )
 
 
-def collect_evidence(config: Config, table: pd.DataFrame, statistics: Mapping[str, xr.Dataset]) -> Evidence:
+def _counted(scores: Scores, comparison: Comparison) -> Scores:
+    """The scores with the counts of the region that is shown."""
+    wins = {
+        versus.reference: won
+        for versus, won in comparison.wins.items()
+        if (versus.system, versus.score, versus.region) == (scores.systems.forecast, CRPS, scores.region)
+    }
+    return replace(scores, wins=wins)
+
+
+def collect_evidence(
+    config: Config, table: pd.DataFrame, comparison: Comparison, statistics: Mapping[str, xr.Dataset]
+) -> Evidence:
     """Everything for the report of `config`.
 
     Maps and plume, if the config asks for them, are of the last init time whose map has a truth.
     """
-    evidence = collect_scores_only(table, statistics)
+    evidence = collect_scores_only(table, comparison, statistics)
     report = config.report
     if report is None:
         return evidence
     ours = statistics[evidence.scores.systems.forecast]
-    stores = Stores(
-        open_forecast(str(ours.attrs["store"])),
-        open_analysis(config.verify.truth or config.data.store),
-        open_forecast(config.verify.baseline),
-    )
+    truth = open_analysis(config.verify.truth or config.data.store)
+    stores = Stores(open_forecast(str(ours.attrs["store"])), truth, open_forecast(config.verify.baseline))
     map_lead = hours(report.map_lead_hours)
     scored = ours["init_time"].to_numpy()
     asked = len(config.forecast.init_times.times)
     few = (f"Only {len(scored)} of the {asked} init times of the config were scored.",) if len(scored) < asked else ()
-    drawable = scored[np.isin(scored + map_lead, stores.truth.valid_times)]
+    drawable = scored[np.isin(scored + map_lead, truth.valid_times)]
     if not drawable.size:
         return replace(evidence, title=report.title, caveats=(*few, *report.caveats, *evidence.caveats))
     init_time = drawable[-1]
@@ -84,10 +96,19 @@ def _period(init_times: Times) -> str:
     return f"{first} to {last}" + (f", every {steps[0]:g} h" if steps.size == 1 else "")
 
 
-def _caveats(ours: xr.Dataset) -> tuple[str, ...]:
+def _caveats(ours: xr.Dataset, comparison: Comparison) -> tuple[str, ...]:
     """What follows from how the scores were made."""
+    count = ours.sizes["init_time"]
+    tested = next((won for won in comparison.wins.values() if won.tested), None)
+    significance = (
+        f"{count} init times. A difference counts as significant if two tests that allow for its memory from one init "
+        f"time to the next agree, at a false discovery rate of {100 * tested.level:g} % over all quantities and lead "
+        "times; neighboring cells are not independent."
+        if tested
+        else f"{count} init times: no difference could be tested for significance, so small ones mean nothing."
+    )
     return (
-        f"{ours.sizes['init_time']} init times; no test of significance is made, so small differences mean nothing.",
+        significance,
         f"CRPS of ensembles is the {ours.attrs['estimator']} estimator; persistence has one member, so its CRPS is its "
         "absolute error.",
         "Systems are compared where both have lead times; the baseline may have fewer.",

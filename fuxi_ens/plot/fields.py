@@ -1,19 +1,19 @@
 """One forecast beside its truth, as the maps and the plume need it: in memory, aligned, in file units."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from fuxi_ens.errors import UserError
-from fuxi_ens.times import Leads
+from fuxi_ens.times import Leads, Times
 from fuxi_ens.verify.open import AnalysisStore, ForecastStore
 
 _HORIZONTAL = ("latitude", "longitude")
 _ENSEMBLE = ("number", "lead_time", *_HORIZONTAL)
+Gridded = TypeVar("Gridded", xr.DataArray, xr.Dataset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,11 @@ class Place:
         latitude = f"{abs(self.latitude):.1f}\N{DEGREE SIGN}{north_south}"
         return f"{self.name} ({latitude}, {abs(east):.1f}\N{DEGREE SIGN}{east_west})"
 
+    @property
+    def slug(self) -> str:
+        """The name as part of a file name."""
+        return "".join(letter if letter.isalnum() else "-" for letter in self.name.lower()) or "place"
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -44,7 +49,7 @@ class Case:
     forecast: xr.DataArray
     """[number, lead_time, latitude, longitude]"""
     truth: xr.DataArray
-    """[valid_time, latitude, longitude]"""
+    """[valid_time, latitude, longitude]; of a forecast that has none yet, without any valid time"""
     baseline: xr.DataArray | None = None
     """[number, lead_time, latitude, longitude]"""
 
@@ -68,8 +73,8 @@ class Case:
 
     def at_place(self, place: Place) -> Self:
         """The same case with every field reduced to the grid point nearest to `place`."""
-        baseline = None if self.baseline is None else _point(self.baseline, place)
-        forecast, truth = _point(self.forecast, place), _point(self.truth, place)
+        baseline = None if self.baseline is None else nearest(self.baseline, place)
+        forecast, truth = nearest(self.forecast, place), nearest(self.truth, place)
         return replace(self, forecast=forecast, truth=truth, baseline=baseline)
 
 
@@ -78,42 +83,62 @@ class Stores:
     """The open stores a case is read from."""
 
     forecast: ForecastStore
-    truth: AnalysisStore
+    truth: AnalysisStore | None
     baseline: ForecastStore | None = None
 
 
 def read_case(stores: Stores, name: str, init_time: np.datetime64, lead_times: Leads) -> Case:
     """Read the fields at `lead_times`; valid times past the end of the truth are left out, not invented."""
-    valid_times = np.intersect1d(init_time + lead_times, stores.truth.valid_times)
     forecast = stores.forecast.ensemble(name, init_time, lead_times)
+    covered = _covered(stores.truth, init_time + lead_times)
+    truth = stores.truth.fields(name, covered) if stores.truth is not None and covered.size else _no_truth(forecast)
     baseline = None
     if stores.baseline is not None:
         shared = np.intersect1d(lead_times, stores.baseline.lead_times)
         baseline = stores.baseline.ensemble(name, init_time, shared)
-    return Case(name, init_time, forecast, stores.truth.fields(name, valid_times), baseline)
+    return Case(name, init_time, forecast, truth, baseline)
 
 
 def read_place(stores: Stores, name: str, init_time: np.datetime64, lead_times: Leads, place: Place) -> Case:
-    """Read one grid point, lead by lead: a whole 0.25 degree ensemble would not fit in memory."""
-    cases = [
-        read_case(stores, name, init_time, lead_times[step : step + 1]).at_place(place)
-        for step in range(len(lead_times))
+    """Read one grid point; of the truth field by field, as none of its readers can do less."""
+    baseline = None if stores.baseline is None else _at(stores.baseline, place)
+    case = read_case(Stores(_at(stores.forecast, place), None, baseline), name, init_time, lead_times)
+    points = [
+        nearest(stores.truth.fields(name, np.array([time])), place)
+        for time in _covered(stores.truth, init_time + lead_times)
+        if stores.truth is not None
     ]
-    baselines = [case.baseline for case in cases if case.baseline is not None]
-    forecast = _joined([case.forecast for case in cases], "lead_time")
-    truth = _joined([case.truth for case in cases], "valid_time")
-    return Case(name, init_time, forecast, truth, _joined(baselines, "lead_time") if baselines else None)
+    return replace(case, truth=xr.concat(points, "valid_time")) if points else case
 
 
-def _joined(parts: Sequence[xr.DataArray], dim: str) -> xr.DataArray:
-    return xr.concat(parts, dim, coords="minimal", compat="override", join="exact")
+def _covered(truth: AnalysisStore | None, valid_times: Times) -> Times:
+    return valid_times[:0] if truth is None else np.intersect1d(valid_times, truth.valid_times)
 
 
-def _point(field: xr.DataArray, place: Place) -> xr.DataArray:
-    # Kept as dimensions of length 1, so that a point is a case like any other.
-    row = int(np.abs(field["latitude"].to_numpy() - place.latitude).argmin())
-    column = int(_circular(field["longitude"].to_numpy() - place.longitude).argmin())
-    return field.isel(latitude=[row], longitude=[column])
+def _no_truth(forecast: xr.DataArray) -> xr.DataArray:
+    """[valid_time, latitude, longitude] without any valid time."""
+    empty = forecast.isel(number=0, lead_time=slice(0), drop=True).rename(lead_time="valid_time")
+    return empty.assign_coords(valid_time=np.array([], dtype="datetime64[ns]"))
+
+
+def _at(store: ForecastStore, place: Place) -> ForecastStore:
+    """The store cut down to one grid point, still unread."""
+    return replace(store, dataset=nearest(store.dataset, place))
+
+
+def nearest(field: Gridded, place: Place) -> Gridded:
+    """The grid point nearest to `place`, kept as dimensions of length 1, so that a point is a case like any other.
+
+    Reads nothing. Raises UserError for a place farther than one grid step outside the grid.
+    """
+    north = np.abs(field["latitude"].to_numpy() - place.latitude)
+    east = _circular(field["longitude"].to_numpy() - place.longitude)
+    for what, distance in (("latitude", north), ("longitude", east)):
+        step = np.abs(np.diff(field[what].to_numpy())).max() if distance.size > 1 else np.inf
+        if distance.min() > step:
+            ends = f"{field[what].to_numpy().min():g} to {field[what].to_numpy().max():g}"
+            raise UserError(f"{place} lies outside the grid, whose {what} goes from {ends} degrees")
+    return field.isel(latitude=[int(north.argmin())], longitude=[int(east.argmin())])
 
 
 def _circular(degrees: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -3,27 +3,35 @@
 import base64
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from fuxi_ens.errors import UserError
 from fuxi_ens.files import write_atomic
 from fuxi_ens.plot.style import RC
 
-Format = Literal["svg", "png"]
+Format = Literal["svg", "png", "pdf"]
 
-_DPI: Final = 160
+FORMATS: Final[tuple[Format, ...]] = get_args(Format)
+DPI: Final = 160
 # Fixed identifiers and no date: the same figure gives the same bytes.
 _REPRODUCIBLE: Final[dict[Any, Any]] = {"svg.hashsalt": "fuxi_ens", "svg.fonttype": "path"}
 
 
-def figure_bytes(figure: Figure, file_format: Format = "png") -> bytes:
+_NO_DATE: Final[dict[Format, dict[str, None]]] = {
+    "svg": {"Date": None},
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+}
+
+
+def figure_bytes(figure: Figure, file_format: Format = "png", dpi: int = DPI) -> bytes:
     """Render a figure; the same figure gives the same bytes."""
     buffer = BytesIO()
-    metadata = {"Date": None} if file_format == "svg" else {"Software": None}
     with mpl.rc_context({**RC, **_REPRODUCIBLE}):
-        figure.savefig(buffer, format=file_format, dpi=_DPI, metadata=metadata)
+        figure.savefig(buffer, format=file_format, dpi=dpi, metadata=_NO_DATE[file_format])
     return buffer.getvalue()
 
 
@@ -33,10 +41,12 @@ def data_uri(figure: Figure, file_format: Format = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(figure_bytes(figure, file_format)).decode('ascii')}"
 
 
-def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Save a figure as .png or .svg, by the suffix of `path`."""
+def save_figure(figure: Figure, path: str | Path, dpi: int = DPI) -> Path:
+    """Save a figure as .png, .svg or .pdf, by the suffix of `path`. Raises UserError for another suffix."""
     target = Path(path)
-    if target.suffix not in {".png", ".svg"}:
-        raise ValueError(f"cannot save a figure as {target.name!r}; use the suffix .png or .svg")
-    write_atomic(target, figure_bytes(figure, "svg" if target.suffix == ".svg" else "png"))
+    file_format = next((known for known in FORMATS if target.suffix == f".{known}"), None)
+    if file_format is None:
+        suffixes = ", ".join(f".{known}" for known in FORMATS)
+        raise UserError(f"cannot save a figure as {target.name!r}; use one of the suffixes {suffixes}")
+    write_atomic(target, figure_bytes(figure, file_format, dpi))
     return target

@@ -1,80 +1,121 @@
-"""Maps of one forecast: ensemble mean, truth, spread and error, with the packaged coastlines."""
+"""Maps of one forecast: ensemble mean, spread, truth and error; stamps of the members."""
 
-from functools import cache
-from pathlib import Path
 from typing import Any, Final
 
-import cartopy.crs as ccrs
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
-import shapely
 import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from fuxi_ens.assets import resolve
 from fuxi_ens.channels import channel, components
-from fuxi_ens.grid import area_weights
+from fuxi_ens.errors import UserError
+from fuxi_ens.grid import Region, area_weights
 from fuxi_ens.plot.fields import Case
-from fuxi_ens.plot.style import INK, MUTED, RC, WIDTH, display_units, field_units, lead_label, long_name
-
-COASTLINES: Final = "asset:coastline_110m.geojson"
+from fuxi_ens.plot.geography import aspect, fill, map_axes
+from fuxi_ens.plot.snapshot import Snapshot
+from fuxi_ens.plot.style import MUTED, RC, WIDTH, chart_units, field_units
 
 _FIELD_COLORS: Final = "viridis"
 _RAIN_COLORS: Final = "YlGnBu"
 _SPREAD_COLORS: Final = "YlOrBr"
 _ERROR_COLORS: Final = "RdBu_r"
 _CLASSES: Final = 14
-_MOST_COLUMNS: Final = 360
-"""A panel is about 800 pixels wide; a denser grid costs time and shows nothing."""
+_BAR: Final = 0.85
+"""Share of a panel's width that its map has beside the color bar."""
+
+_FLAT: Final = 0.3
+_LABEL: Final = 0.16
+"""Inches that the label of a color needs."""
 
 Field = NDArray[np.floating]
+Panel = tuple[xr.DataArray, str, str, Field, str]
+"""Field in chart units, title, colors, levels, units."""
 
 
-@cache
-def coastlines() -> Any:
-    """The packaged 110 m coastline as one shapely geometry; cartopy's own would be downloaded."""
-    return shapely.from_geojson(Path(resolve(COASTLINES)).read_text(encoding="utf-8"))
+def forecast_maps(case: Case, lead_time: np.timedelta64) -> Figure:
+    """Global maps of one lead time of a case, with its truth."""
+    members, truth = case.at_lead(lead_time)
+    return ensemble_maps(Snapshot(case.name, "", case.init_time, lead_time, members, truth))
 
 
 @mpl.rc_context(RC)
-def forecast_maps(case: Case, lead_time: np.timedelta64) -> Figure:
-    """Ensemble mean and truth on one color scale, spread and error of the mean below."""
-    members, truth = case.at_lead(lead_time)
-    units = display_units(case.name)
-    mean = members.mean("number")
-    error = (mean - truth) * units.factor
-    spread = members.std("number", ddof=1) * units.factor
-    shown = [field.copy(data=units.field(field.to_numpy())) for field in (mean, truth)]
-    levels, label = _levels(np.stack(shown)), units.label
-    figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
-    figure.suptitle(map_title(case, lead_time), x=0.01, ha="left", color=MUTED, fontsize=9)
-    panels = (
-        (shown[0], "Ensemble mean", _field_colors(case.name), levels, field_units(case.name)),
-        (shown[1], "Truth", _field_colors(case.name), levels, field_units(case.name)),
-        (spread, _measured("Spread", spread, label), _SPREAD_COLORS, _spread_levels(spread), label),
-        (error, _measured("Mean minus truth, RMSE", error, label), _ERROR_COLORS, _even(error), label),
-    )
+def ensemble_maps(shown: Snapshot, region: Region = Region()) -> Figure:  # noqa: B008 - frozen
+    """Ensemble mean and spread; with a truth also the truth, on the colors of the mean, and the error of the mean.
+
+    Colors follow what lies inside the region, and so do the numbers in the titles. Raises UserError for one member.
+    """
+    if len(shown.members) < 2:
+        raise UserError(f"{shown.system} has one member; a spread needs two or more")
+    panels = _panels(shown, region)
+    ratio = aspect(region)
+    # Panels of a belt around the globe stand below each other.
+    columns = 1 if ratio < _FLAT else 2
+    rows = len(panels) // columns
+    tall = WIDTH * _BAR * ratio / columns
+    figure = Figure(figsize=(WIDTH, 0.6 + rows * (0.35 + tall)), layout="constrained")
+    figure.suptitle(shown.title, x=0.01, ha="left", color=MUTED, fontsize=9)
     for index, panel in enumerate(panels):
-        _map(figure, index + 1, *panel)
+        _map(figure, (rows, columns, index + 1), panel, region)
     return figure
 
 
-def map_title(case: Case, lead_time: np.timedelta64) -> str:
-    """Name, lead time, init time and valid time in one line."""
-    init_time, valid_time = pd.Timestamp(case.init_time), pd.Timestamp(case.init_time + lead_time)
-    return (
-        f"{long_name(case.name)}   {lead_label(lead_time)}   init {init_time:%Y-%m-%d %H} UTC   "
-        f"valid {valid_time:%Y-%m-%d %H} UTC"
+@mpl.rc_context(RC)
+def stamps(shown: Snapshot, region: Region = Region()) -> Figure:  # noqa: B008 - frozen
+    """A small map of the ensemble mean and of every member, all on one color scale."""
+    fields = [("ensemble mean", shown.members.mean("number"))]
+    fields += [(f"member {number}", shown.members.sel(number=number)) for number in shown.members["number"].to_numpy()]
+    columns = min(len(fields), 3 if len(fields) <= 6 else 4 if len(fields) <= 12 else 6)
+    rows = -(-len(fields) // columns)
+    levels = _levels(np.stack([_inside(shown.charted(field), region) for _, field in fields]))
+    height = 1.1 + rows * (0.25 + 0.96 * WIDTH / columns * aspect(region))
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    figure.suptitle(shown.title, x=0.01, ha="left", color=MUTED, fontsize=9)
+    for index, (title, field) in enumerate(fields):
+        axes = map_axes(figure, rows, columns, index + 1, region)
+        filled = _fill(axes, shown.charted(field), _field_colors(shown.name), levels, region)
+        axes.set_title(title, fontsize=8, fontweight="normal", pad=3)
+    bar = figure.colorbar(filled, ax=figure.axes, orientation="horizontal", shrink=0.6, aspect=45, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+    bar.set_label(field_units(shown.name), color=MUTED)
+    return figure
+
+
+def _panels(shown: Snapshot, region: Region) -> list[Panel]:
+    units = chart_units(shown.name)
+    mean = shown.members.mean("number")
+    spread = shown.members.std("number", ddof=1) * units.factor
+    fields = [shown.charted(field) for field in (mean, shown.truth) if field is not None]
+    levels = _levels(np.stack([_inside(field, region) for field in fields]))
+    as_field: tuple[str, Field, str] = (_field_colors(shown.name), levels, field_units(shown.name))
+    most = np.asarray(MaxNLocator(_CLASSES).tick_values(0.0, _bound(spread, region)))
+    spreads = (spread, _measured("Spread", spread, region, units.label), _SPREAD_COLORS, most, units.label)
+    if shown.truth is None:
+        return [(fields[0], "Ensemble mean", *as_field), spreads]
+    error = (mean - shown.truth) * units.factor
+    errors = (
+        error,
+        _measured("Mean minus truth, RMSE", error, region, units.label),
+        _ERROR_COLORS,
+        _even(_bound(error, region)),
+        units.label,
     )
+    return [(fields[0], "Ensemble mean", *as_field), (fields[1], "Truth", *as_field), spreads, errors]
 
 
-def _measured(title: str, field: xr.DataArray, label: str) -> str:
+def _inside(field: xr.DataArray, region: Region) -> Field:
+    """Values in the region, [point]; a region narrower than the grid has those of the whole globe."""
+    mask = region.mask(field["latitude"].to_numpy(), field["longitude"].to_numpy())
+    return np.asarray(field.to_numpy()[mask] if mask.any() else field.to_numpy().ravel())
+
+
+def _measured(title: str, field: xr.DataArray, region: Region, label: str) -> str:
     """Title with the area-weighted root mean square; for the spread that is the root of the mean variance."""
-    weights = xr.DataArray(area_weights(field["latitude"].to_numpy()), dims="latitude")
-    square = float(np.sqrt((field**2).weighted(weights).mean()))
+    latitude = field["latitude"].to_numpy()
+    weights = area_weights(latitude)[:, None] * region.mask(latitude, field["longitude"].to_numpy())
+    square = float(np.sqrt((field**2).weighted(xr.DataArray(weights, dims=("latitude", "longitude"))).mean()))
     return f"{title} {square:.3g} {label}"
 
 
@@ -87,67 +128,40 @@ def _levels(values: Field) -> Field:
     return np.asarray(MaxNLocator(_CLASSES).tick_values(low, high))
 
 
-def _spread_levels(spread: xr.DataArray) -> Field:
-    return np.asarray(MaxNLocator(_CLASSES).tick_values(0.0, float(np.nanpercentile(spread, 99.5))))
+def _bound(field: xr.DataArray, region: Region) -> float:
+    """What nearly all absolute values in the region stay below."""
+    return float(np.nanpercentile(np.abs(_inside(field, region)), 99.5)) or 1.0
 
 
-def _even(error: xr.DataArray) -> Field:
+def _even(bound: float) -> Field:
     """Levels symmetric about zero, so that white means no error."""
-    bound = float(np.nanpercentile(np.abs(error), 99.5)) or 1.0
     positive = np.asarray(MaxNLocator(_CLASSES // 2 - 2).tick_values(0.0, bound))[1:]
     return np.concatenate([-positive[::-1], positive])
 
 
-def globe_axes(figure: Figure, rows: int, columns: int, index: int) -> Any:
-    """World map axes with coastlines, at a position of a grid of panels."""
-    axes: Any = figure.add_subplot(rows, columns, index, projection=ccrs.Robinson())
-    axes.add_geometries(
-        [coastlines()], crs=ccrs.PlateCarree(), facecolor="none", edgecolor=INK, linewidth=0.5, alpha=0.8
-    )
-    axes.set_global()
-    axes.spines["geo"].set_linewidth(0.5)
-    return axes
-
-
-def _map(figure: Figure, index: int, field: xr.DataArray, title: str, colors: str, levels: Field, label: str) -> None:
-    """Draw one panel; levels that start at zero get no color below them."""
-    axes = globe_axes(figure, 2, 2, index)
-    longitude, latitude, values = globe(field)
-    filled = axes.contourf(
-        longitude,
-        latitude,
-        values,
-        levels=levels,
-        cmap=colors,
-        extend="max" if levels[0] == 0.0 else "both",
-        transform=ccrs.PlateCarree(),
-        transform_first=True,
-    )
+def _map(figure: Figure, position: tuple[int, int, int], panel: Panel, region: Region) -> None:
+    field, title, colors, levels, label = panel
+    axes = map_axes(figure, *position, region)
+    filled = _fill(axes, field, colors, levels, region)
     axes.set_title(title)
-    bar = figure.colorbar(filled, ax=axes, orientation="vertical", shrink=0.72, aspect=22, pad=0.02)
-    if levels[0] == -levels[-1]:
-        # Matplotlib would label every other level, and so not both signs alike.
-        bar.set_ticks(list(levels))
+    shrink = 0.9 if aspect(region) < _FLAT else 0.72
+    bar = figure.colorbar(filled, ax=axes, orientation="vertical", shrink=shrink, aspect=22, pad=0.02)
+    tall = shrink * WIDTH * _BAR * aspect(region) / position[1]
+    bar.set_ticks(_labeled(levels, max(2, int(tall / _LABEL))))
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
     bar.ax.set_title(label, fontsize=8, fontweight="normal", color=MUTED, loc="left")
 
 
-def globe(field: xr.DataArray) -> tuple[Field, Field, Field]:
-    """Meshes of longitude, latitude and values from -180 to 180 and from pole to pole.
+def _labeled(levels: Field, most: int) -> list[float]:
+    """At most about `most` of the levels; of those symmetric about zero both signs alike."""
+    if levels[0] == -levels[-1]:
+        positive = levels[len(levels) // 2 :]
+        shown = positive[:: -(-2 * len(positive) // most)]
+        return [*(-shown[::-1]), *shown]
+    return list(levels[:: -(-len(levels) // most)])
 
-    Contours join grid points, so a globe of cell centers would show a gap at the date line and at the poles.
-    """
-    stride = max(1, -(-field.sizes["longitude"] // _MOST_COLUMNS))
-    thin = field.isel(latitude=slice(None, None, stride), longitude=slice(None, None, stride))
-    thin = thin.assign_coords(longitude=(thin["longitude"] + 180.0) % 360.0 - 180.0).sortby(["latitude", "longitude"])
-    latitude, longitude = thin["latitude"].to_numpy(), thin["longitude"].to_numpy()
-    values = thin.to_numpy()
-    share = (180.0 - longitude[-1]) / (longitude[0] + 360.0 - longitude[-1])
-    seam = ((1.0 - share) * values[:, -1] + share * values[:, 0])[:, None]
-    values = np.concatenate([seam, values, seam], axis=1)
-    poles = [np.full((1, values.shape[1]), values[row].mean()) for row in (0, -1)]
-    values = np.concatenate([poles[0], values, poles[1]])
-    # A grid that has the seam or the poles itself gets zero-width cells there, which draw nothing.
-    mesh = np.meshgrid(np.array([-180.0, *longitude, 180.0]), np.array([-90.0, *latitude, 90.0]))
-    return mesh[0], mesh[1], values
+
+def _fill(axes: Any, field: xr.DataArray, colors: str, levels: Field, region: Region) -> Any:
+    """Filled contours; levels that start at zero get no color below them."""
+    return fill(axes, field, region, levels=levels, cmap=colors, extend="max" if levels[0] == 0.0 else "both")

@@ -25,15 +25,23 @@ Values = NDArray[np.floating]
 
 
 @mpl.rc_context(style.RC)
-def plume(cases: Sequence[Case], place: Place, baseline_name: str = "baseline") -> Figure:
+def plume(cases: Sequence[Case], place: Place, baseline_name: str = "baseline", title: str = "") -> Figure:
     """One panel per case, all from one init time, at the grid point nearest to `place`."""
     figure = Figure(figsize=(style.WIDTH, 0.8 + 2.2 * len(cases)), layout="constrained")
+    if title:
+        figure.suptitle(title, x=0.01, ha="left", color=style.MUTED, fontsize=9)
     for index, case in enumerate(cases):
         axes = figure.add_subplot(len(cases), 1, index + 1)
         _panel(axes, case.at_place(place), style.system_label(baseline_name))
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    # Two lines at most: the names of baselines can be long.
-    figure.legend(handles, labels, loc="outside upper left", ncols=-(-len(labels) // 2), handlelength=1.8)
+    # Two lines at most: the names of baselines can be long. Under a title there is no room above.
+    figure.legend(
+        handles,
+        labels,
+        loc="outside lower left" if title else "outside upper left",
+        ncols=-(-len(labels) // 2),
+        handlelength=1.8,
+    )
     return figure
 
 
@@ -46,19 +54,14 @@ def plume_caption(case: Case, place: Place) -> str:
 
 def _panel(axes: Axes, point: Case, baseline_name: str) -> None:
     valid_times = point.init_time + point.forecast["lead_time"].to_numpy()
-    _draw_forecast(axes, valid_times, _series(point.forecast, point.name))
+    _draw_forecast(axes, valid_times, series(point.forecast, point.name))
     if point.baseline is not None:
         there = point.init_time + point.baseline["lead_time"].to_numpy()
-        _draw_baseline(axes, there, _series(point.baseline, point.name), baseline_name)
-    truth = _series(point.truth.rename(valid_time="lead_time"), point.name)[0]
-    axes.plot(
-        point.truth["valid_time"].to_numpy(),
-        truth,
-        color=style.TRUTH_COLOR,
-        linewidth=1.6,
-        label="truth",
-        zorder=6,
-    )
+        _draw_baseline(axes, there, series(point.baseline, point.name), baseline_name)
+    if point.truth.sizes["valid_time"]:
+        truth = series(point.truth.rename(valid_time="lead_time"), point.name)[0]
+        line: dict[str, Any] = {"color": style.TRUTH_COLOR, "linewidth": 1.6, "zorder": 6}
+        axes.plot(point.truth["valid_time"].to_numpy(), truth, label="truth", **line)
     axes.set_title(style.long_name(point.name))
     axes.set_ylabel(style.field_units(point.name))
     _time_axis(axes, valid_times)
@@ -86,12 +89,12 @@ def _draw_baseline(axes: Axes, valid_times: Times, members: Values, name: str) -
         axes.plot(valid_times, np.quantile(members, quantile, axis=0), label=text, **line)
 
 
-def _series(field: xr.DataArray, name: str) -> Values:
-    """[number, lead_time] in display units; a truth has one row."""
-    series = field.squeeze(["latitude", "longitude"])
-    if "number" not in series.dims:
-        series = series.expand_dims("number")
-    return style.display_units(name).field(series.transpose("number", "lead_time").to_numpy())
+def series(field: xr.DataArray, name: str) -> Values:
+    """Values at the one point of a field, [number, lead_time] in chart units; a truth has one row."""
+    values = field.squeeze(["latitude", "longitude"])
+    if "number" not in values.dims:
+        values = values.expand_dims("number")
+    return style.chart_units(name).field(values.transpose("number", "lead_time").to_numpy())
 
 
 def _time_axis(axes: Axes, valid_times: Times) -> None:

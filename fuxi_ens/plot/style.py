@@ -10,6 +10,7 @@ from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
 from fuxi_ens.channels import channel, components, file_units
+from fuxi_ens.stores.units import STANDARD_GRAVITY
 from fuxi_ens.times import Leads
 
 INK: Final = "#1b2733"
@@ -104,6 +105,7 @@ DISPLAY_UNITS: Final = MappingProxyType(
     }
 )
 """Display units by file units."""
+_DECAMETERS: Final = DisplayUnits("dam", 1.0 / (10.0 * STANDARD_GRAVITY))
 
 
 def display_units(name: str) -> DisplayUnits:
@@ -111,9 +113,14 @@ def display_units(name: str) -> DisplayUnits:
     return DISPLAY_UNITS[file_units(name)]
 
 
+def chart_units(name: str) -> DisplayUnits:
+    """Units of weather charts: as for scores, but geopotential as height in geopotential decameters."""
+    return _DECAMETERS if file_units(name) == "m**2 s**-2" else display_units(name)
+
+
 def field_units(name: str) -> str:
-    """Label of the units of a field, which for temperature differ from those of its scores."""
-    units = display_units(name)
+    """Label of the units of a field, which for temperature and geopotential differ from those of its scores."""
+    units = chart_units(name)
     return units.field_label or units.label
 
 

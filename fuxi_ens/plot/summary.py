@@ -11,6 +11,7 @@ from fuxi_ens.plot import table
 from fuxi_ens.plot.style import display_units, in_days, in_sentence, long_name, signed, system_label
 from fuxi_ens.plot.table import Scores
 from fuxi_ens.times import hours
+from fuxi_ens.verify.wins import Wins
 
 Tone = Literal["good", "bad", "neutral"]
 
@@ -58,13 +59,31 @@ def headline_cards(scores: Scores) -> tuple[Card, ...]:
     return (*cards, *_useful_card(scores), *_reliability_card(scores))
 
 
+def won_against(scores: Scores, reference: str) -> tuple[int, int]:
+    """How many cells are better, of how many: those that verification counted, else those of the table."""
+    counted = scores.wins.get(reference)
+    return (counted.better, counted.total) if counted else wins(scores.difference(reference))
+
+
 def _win_card(scores: Scores, reference: str) -> Card:
-    difference = scores.difference(reference)
-    better, count = wins(difference)
-    median = float(np.nanmedian(difference.to_numpy(dtype=float))) if count else float("nan")
+    values = scores.difference(reference).to_numpy(dtype=float)
+    better, count = won_against(scores, reference)
+    median = float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
     tone: Tone = "good" if 2 * better > count else "bad"
     detail = f"quantities times lead times; median CRPS {signed(median, 1)} %"
+    if reference in scores.wins:
+        detail += f"; {_significance(scores.wins[reference])}"
     return Card(f"{better} / {count}", f"better than {system_label(reference)}", detail, tone)
+
+
+def _significance(won: Wins) -> str:
+    """Short enough for a card; the log and counts.csv say more."""
+    if not won.tested:
+        return "significance could not be tested"
+    return (
+        f"{won.significantly_better} significantly better, {won.significantly_worse} significantly worse; "
+        f"{won.low:.0f}\N{EN DASH}{won.high:.0f} % better with resampled init times"
+    )
 
 
 def useful_days(scores: Scores, name: str) -> float:

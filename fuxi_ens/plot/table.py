@@ -1,6 +1,7 @@
 """Selections from the tidy score table: curves and percent differences, with the roles of the systems."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -10,12 +11,14 @@ from fuxi_ens.errors import UserError
 from fuxi_ens.plot.style import ROLE_STYLES, LineStyle
 from fuxi_ens.times import Leads
 from fuxi_ens.verify.scorecard import COLUMNS
+from fuxi_ens.verify.wins import Wins
 
 CRPS: Final = "crps"
 RMSE: Final = "rmse"
 SPREAD: Final = "spread"
 SPREAD_SKILL_RATIO: Final = "spread_skill_ratio"
 CRPSS: Final = "crpss_climatology"
+CRPS_DIFFERENCE: Final = "crps_difference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ class Scores:
     table: pd.DataFrame
     systems: Systems
     region: str = "global"
+    wins: Mapping[str, Wins] = field(default_factory=dict)
+    """Counts of our CRPS against each reference, of verification; empty for a table without tests."""
 
     def __post_init__(self) -> None:
         missing = [column for column in COLUMNS if column not in self.table.columns]
@@ -106,6 +111,18 @@ class Scores:
         """
         rows = {name: self._ratio(reference, name) for name in self.names}
         return pd.DataFrame(rows).sort_index().T
+
+    def significant(self, reference: str) -> pd.DataFrame | None:
+        """Which differences of CRPS are significant, with the cells of `difference`; None if the table has no tests."""
+        if "reference" not in self.table.columns:
+            return None
+        rows = self.table[(self.table["score"] == CRPS_DIFFERENCE) & (self.table["reference"] == reference)]
+        rows = rows[rows["system"] == self.systems.forecast]
+        if rows.empty:
+            return None
+        flags = rows.pivot(index="name", columns="lead_time", values="significant")
+        cells = self.difference(reference)
+        return flags.reindex(index=cells.index, columns=cells.columns).eq(other=True)
 
     def _ratio(self, reference: str, name: str) -> pd.Series:
         ours = self.curve(self.systems.forecast, name, CRPS)

@@ -5,7 +5,8 @@ from typing import Final
 SCORECARD: Final = (
     "Difference in CRPS, the continuous ranked probability score, in percent of the reference. Negative "
     "and blue means that our forecast is better, red that it is worse; gray is within one percent. "
-    "Columns are lead times that both systems have."
+    "Columns are lead times that both systems have. A hatched difference is not significant: with other init times "
+    "it could be of the other sign."
 )
 CRPS: Final = (
     "The integrated squared difference between the distribution functions of forecast and observation, in the units "

@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 from fuxi_ens.channels import HEADLINE
 from fuxi_ens.errors import UserError
 from fuxi_ens.grid import LatLonGrid
-from fuxi_ens.plot import maps, style
+from fuxi_ens.plot import maps
 from fuxi_ens.plot.fields import Case, Place, Stores, read_case, read_place
 from fuxi_ens.plot.figure import figure_bytes
+from fuxi_ens.plot.geography import globe
 from fuxi_ens.plot.plume import plume, plume_caption
 from fuxi_ens.plot.rank import rank_histograms, relative_frequency
 from fuxi_ens.times import hours, lead_times
@@ -57,21 +58,22 @@ def test_maps_draw_coastlines_offline(make_case: Any, no_network: None, grid: La
 
 def test_map_titles_hold_area_weighted_numbers(make_case: Any) -> None:
     case = make_case("z500", members=4, steps=4)
-    constant = Case(case.name, case.init_time, case.forecast * 0.0 + 7.0, case.truth * 0.0 + 4.0)
+    # 3 geopotential decameters apart.
+    constant = Case(case.name, case.init_time, case.forecast * 0.0 + 7.0 * 98.0665, case.truth * 0.0 + 4.0 * 98.0665)
     titles = [axes.get_title(loc="left") for axes in panels_of(maps.forecast_maps(constant, hours(6)))]
     assert titles[2].startswith("Spread 0 ")
-    assert titles[3].startswith("Mean minus truth, RMSE 3 ")
+    assert titles[3].startswith("Mean minus truth, RMSE 3 dam")
 
 
 def test_map_mesh_closes_the_globe() -> None:
     field = xr.DataArray(
         np.arange(8.0).reshape(2, 4), {"latitude": [45.0, -45.0], "longitude": [0.0, 90.0, 180.0, 270.0]}
     )
-    longitude, latitude, values = maps.globe(field)
+    longitude, latitude, values = globe(field)
     assert longitude[0].tolist() == [-180.0, -180.0, -90.0, 0.0, 90.0, 180.0]
     assert latitude[:, 0].tolist() == [-90.0, -45.0, 45.0, 90.0]
     assert values[1].tolist() == [6.0, 6.0, 7.0, 4.0, 5.0, 6.0]
-    shifted = maps.globe(field.assign_coords(longitude=[45.0, 135.0, 225.0, 315.0]))[2]
+    shifted = globe(field.assign_coords(longitude=[45.0, 135.0, 225.0, 315.0]))[2]
     assert shifted[2].tolist() == [1.5, 2.0, 3.0, 0.0, 1.0, 1.5]
 
 
@@ -91,7 +93,7 @@ def test_plume_shows_every_member_bands_mean_and_truth(make_case: Any) -> None:
     assert "physics ensemble, mean" in legend_of(figure)
     assert [axes.get_ylabel() for axes in figure.axes] == [
         "\N{DEGREE SIGN}C",
-        style.display_units("z500").label,
+        "dam",
     ]
 
 

@@ -109,3 +109,14 @@ def test_figures_are_saved_by_suffix(scores: Scores, tmp_path: Any) -> None:
     assert saved.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match="suffix"):
         save_figure(scorecard(scores), tmp_path / "scorecard.jpg")
+
+
+def test_the_footer_is_wrapped_to_the_width_of_the_figure(scores: Scores) -> None:
+    footer = "Truth: " + "a store with a long name, " * 20
+    figure = scorecard(scores, footer)
+    figure.draw_without_rendering()
+    box = figure.get_window_extent()
+    (text,) = [text for text in figure.texts if "Truth" in text.get_text()]
+    assert text.get_text().replace("\n", " ").split() == footer.split()
+    assert text.get_window_extent().x1 < box.x1
+    assert figure.get_figheight() > scorecard(scores).get_figheight()

@@ -28,7 +28,7 @@ def fields(height=16, width=32, spread=30.0):
 def test_a_validation_is_a_small_picture(tmp_path):
     draw_validation(fields(), tmp_path / "new" / "a.png")
     with Image.open(tmp_path / "new" / "a.png") as image:
-        assert image.size == (768, 416)
+        assert image.size == (768, 435)
         assert len(image.convert("RGB").getcolors(2**20)) > 30
     assert (tmp_path / "new" / "a.png").stat().st_size < 300_000
 

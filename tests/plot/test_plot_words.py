@@ -28,6 +28,13 @@ def test_temperature_has_celsius_fields_and_kelvin_scores() -> None:
     np.testing.assert_allclose(units.field(np.array([273.15])), 0.0)
 
 
+def test_geopotential_is_a_height_on_charts_only() -> None:
+    assert style.field_units("z500") == "dam"
+    np.testing.assert_allclose(style.chart_units("z500").field(np.array([9.80665 * 5520.0])), 552.0)
+    assert style.display_units("z500").factor == 1.0
+    assert style.chart_units("t2m") == style.display_units("t2m")
+
+
 @pytest.mark.parametrize(("name", "factor", "label"), [("tp", 1e3, "mm"), ("msl", 1e-2, "hPa")])
 def test_display_factors(name: str, factor: float, label: str) -> None:
     assert (style.display_units(name).factor, style.display_units(name).label) == (factor, label)
