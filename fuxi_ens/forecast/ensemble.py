@@ -1,25 +1,30 @@
-"""All init times of a run, one after another; what is already complete is left alone."""
+"""All work items of a run, one after another, into the sinks; what is already finished is left alone."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from fuxi_ens.checkpoint import LeadModels, load_models
 from fuxi_ens.config import Config
-from fuxi_ens.data.era5 import Analysis, Frames, open_analysis
+from fuxi_ens.data.era5 import Analysis, open_analysis
 from fuxi_ens.data.samples import frame_times
 from fuxi_ens.device import choose_device
 from fuxi_ens.errors import UserError
 from fuxi_ens.forecast.rollout import EnsembleSettings, rollout
-from fuxi_ens.forecast.store import ForecastStore, Layout
+from fuxi_ens.forecast.sink import ForecastPlan, OpenSink, Sink, WorkItem
+from fuxi_ens.forecast.store_sink import open_store_sink
 from fuxi_ens.paths import RunPaths
-from fuxi_ens.progress import Advance, progress
+from fuxi_ens.progress import progress
 from fuxi_ens.provenance import provenance
-from fuxi_ens.times import Times, label, lead_times
+from fuxi_ens.times import Times, label
 
 
-def run_forecast(config: Config, chosen: Times | None = None) -> Path:
-    """Write the ensembles of the config's init times, or of the `chosen` ones among them; returns the store."""
+def run_forecast(
+    config: Config, chosen: Times | None = None, open_sinks: Sequence[OpenSink] = (open_store_sink,)
+) -> Path:
+    """Make the ensembles of the config's init times, or of the `chosen` ones among them; returns the store's path."""
     paths = RunPaths(config.run.folder)
     models = load_models(paths.model, choose_device(config.run.threads))
     _require_configured(config, models, paths.model)
@@ -27,17 +32,22 @@ def run_forecast(config: Config, chosen: Times | None = None) -> Path:
     analysis = open_analysis(
         source, models.channels, config.model.grid, config.data.step_size, threads=config.data.read_threads
     )
-    attributes = {**provenance(config, config.forecast), "analysis_store": source, **_origin(models)}
-    store = ForecastStore(paths.forecast, _layout(config), config.forecast.channels, attributes)
     wanted = _wanted(config, chosen)
     analysis.require(np.concatenate([frame_times(time, config.data.step_size, 0) for time in wanted]))
     analysis.require_plausible(wanted[0])
-    with progress("forecasting", len(wanted) * config.forecast.steps) as advance:
-        for init_time in wanted:
-            if store.is_complete(init_time):
+    plan = _plan(config, models, source)
+    items = [item for item in plan.items if item.init_time in wanted]
+    with ExitStack() as stack, progress("forecasting", len(items) * config.forecast.steps) as advance:
+        sinks = []
+        for open_sink in open_sinks:
+            sinks.append(open_sink(plan))
+            stack.callback(sinks[-1].close)
+        for item in items:
+            if all(sink.is_finished(item) for sink in sinks):
                 advance(config.forecast.steps, "already there")
-            else:
-                _forecast_one(config, models, analysis, store, init_time, advance)
+                continue
+            for _ in _make(config, models, analysis, item, sinks):
+                advance(1, label(item.init_time))
     return paths.forecast
 
 
@@ -87,43 +97,34 @@ def _wanted(config: Config, chosen: Times | None) -> Times:
     return chosen
 
 
-def _layout(config: Config) -> Layout:
-    return Layout(
-        init_times=config.forecast.init_times.times,
-        members=config.forecast.members,
-        lead_times=lead_times(config.data.step_size, config.forecast.steps),
-        channels=config.forecast.channels,
-        grid=config.model.grid,
-        leads_per_shard=config.forecast.leads_per_shard,
+def _plan(config: Config, models: LeadModels, source: str) -> ForecastPlan:
+    members = range(config.forecast.members)
+    return ForecastPlan(
+        config=config,
+        channels=models.channels,
+        items=tuple(WorkItem(init_time, members) for init_time in config.forecast.init_times.times),
+        attributes={**provenance(config, config.forecast), "analysis_store": source, **_origin(models)},
     )
 
 
-def _forecast_one(
-    config: Config,
-    models: LeadModels,
-    analysis: Analysis,
-    store: ForecastStore,
-    init_time: np.datetime64,
-    advance: Advance,
-) -> None:
-    """Roll out from one init time; full shards go to disk as they fill."""
+def _make(
+    config: Config, models: LeadModels, analysis: Analysis, item: WorkItem, sinks: Sequence[Sink]
+) -> Iterator[None]:
+    """Roll out one item into the sinks; yields after each lead time."""
     settings = EnsembleSettings(
         seed=config.run.seed,
-        members=config.forecast.members,
+        members=len(item.numbers),
         steps=config.forecast.steps,
         members_per_batch=config.forecast.members_per_batch,
         step_size=config.data.step_size,
+        first_member=item.numbers[0],
     )
-    # Only what is written waits for its shard.
-    written_channels = [models.channels.index(name) for name in config.forecast.channels]
-    history = analysis.read(frame_times(init_time, config.data.step_size, 0))
-    waiting: list[Frames] = []
-    written = 0
-    for _, ens_MCHW in rollout(models, history, init_time, settings):
-        waiting.append(ens_MCHW[:, written_channels])
-        if len(waiting) == config.forecast.leads_per_shard or written + len(waiting) == settings.steps:
-            store.write(init_time, written, np.stack(waiting, axis=1))
-            written += len(waiting)
-            waiting.clear()
-        advance(1, label(init_time))
-    store.mark_complete(init_time)
+    history = analysis.read(frame_times(item.init_time, config.data.step_size, 0))
+    for sink in sinks:
+        sink.begin(item)
+    for lead, (_, ens_MCHW) in enumerate(rollout(models, history, item.init_time, settings)):
+        for sink in sinks:
+            sink.write(item, lead, item.numbers, ens_MCHW)
+        yield
+    for sink in sinks:
+        sink.finish(item)

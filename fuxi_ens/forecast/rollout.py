@@ -33,6 +33,8 @@ class EnsembleSettings:
     steps: int
     members_per_batch: int
     step_size: np.timedelta64
+    first_member: int = 0
+    """Number of the first of the `members`; a multiple of members_per_batch, so that batches hold the same members."""
 
 
 def member_stream(seed: int, init_time: np.datetime64, number: int, step: int, device: torch.device) -> Stream:
@@ -59,7 +61,7 @@ def rollout(
         for b, numbers in enumerate(_blocks(settings)):
             states[b] = _advance(model, states[b], init_time, numbers, step, settings)
         newest = torch.cat([state[:, -1] for state in states])[: settings.members]
-        _refuse_non_finite(newest, missing, models.channels, init_time, lead_time)
+        _refuse_non_finite(newest, missing, models.channels, init_time, lead_time, settings.first_member)
         yield lead_time, newest.cpu().numpy()
 
 
@@ -69,7 +71,8 @@ def _blocks(settings: EnsembleSettings) -> list[range]:
     The last block is filled up with members that are computed and dropped.
     """
     size = settings.members_per_batch
-    return [range(first, first + size) for first in range(0, settings.members, size)]
+    end = settings.first_member + settings.members
+    return [range(first, first + size) for first in range(settings.first_member, end, size)]
 
 
 def _advance(
@@ -95,12 +98,14 @@ def _refuse_non_finite(
     channels: tuple[str, ...],
     init_time: np.datetime64,
     lead_time: np.timedelta64,
+    first_member: int,
 ) -> None:
     bad = ~(torch.isfinite(newest_MCHW) | missing_CHW).all(dim=(2, 3))
     if not bad.any():
         return
     member, channel = (int(i) for i in bad.nonzero()[0])
     raise UserError(
-        f"member {member} of the forecast from {label(init_time)} is not finite in {channels[channel]} at lead time "
-        f"{lead_time.astype('timedelta64[h]')}; the model is unstable, nothing of this init time was marked complete"
+        f"member {first_member + member} of the forecast from {label(init_time)} is not finite in {channels[channel]} "
+        f"at lead time {lead_time.astype('timedelta64[h]')}; the model is unstable, nothing of this init time was "
+        "marked complete"
     )
