@@ -11,6 +11,8 @@ from fuxi_ens.grid import REGIONS
 Estimator = Literal["fair", "standard", "almost_fair"]
 LowerIsBetter = Literal["crps", "rmse", "mae"]
 """Scores that have a better direction, and so a winner."""
+FamilyName = Literal["ensemble", "ranks"]
+"""Families of scores, `fuxi_ens.verify.families`."""
 ALMOST_FAIR_ALPHA: Final = 0.95
 """Weight of the fair part in the almost-fair CRPS (Lang et al. 2024)."""
 
@@ -66,6 +68,15 @@ Channels = Annotated[
 ]
 ScoredNames = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_known_scored)]
 RegionNames = Annotated[tuple[str, ...], Field(min_length=1), AfterValidator(_known_regions)]
+
+
+def _with_the_basis(names: tuple[str, ...]) -> tuple[str, ...]:
+    if "ensemble" not in names:
+        raise ValueError(f"'ensemble' must be among the scores, which every comparison needs; got {list(names)}")
+    return _unique(names)
+
+
+FamilyNames = Annotated[tuple[FamilyName, ...], AfterValidator(_with_the_basis)]
 Time = Annotated[datetime, BeforeValidator(_written_date), AfterValidator(_utc)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]

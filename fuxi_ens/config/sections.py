@@ -16,6 +16,7 @@ from fuxi_ens.config.base import Periods, Section
 from fuxi_ens.config.fields import (
     Channels,
     Estimator,
+    FamilyNames,
     LowerIsBetter,
     RegionNames,
     ScoredNames,
@@ -99,7 +100,7 @@ class VerifyConfig(Section):
     """Which systems are compared with which truth."""
 
     # The statistics on disk do not depend on how they are tested.
-    bookkeeping = frozenset({"significance"})
+    bookkeeping = frozenset({"significance", "cache_megabytes"})
 
     channels: ScoredNames = vocabulary.HEADLINE
     regions: RegionNames = (
@@ -118,7 +119,13 @@ class VerifyConfig(Section):
     baseline_truth: str = ""
     """Analysis the baseline is verified against; empty means `truth`."""
     estimator: Estimator = "fair"
+    scores: FamilyNames = ("ensemble", "ranks")
+    """Families of scores to compute; others can be added later only by verifying again."""
     climatology: ClimatologyConfig
+    day_climatology: str = ""
+    """Climatology by day of the year, for scores that need one; empty means that of `fuxi-ens data climatology`."""
+    cache_megabytes: PositiveInt = 2000
+    """Memory for fields of truth and climatology that several forecasts need."""
     significance: SignificanceConfig = SignificanceConfig()
 
     @model_validator(mode="after")

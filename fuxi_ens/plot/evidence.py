@@ -33,11 +33,12 @@ def collect_scores_only(table: pd.DataFrame, comparison: Comparison, statistics:
     systems = Systems(roles["forecast"], roles.get("baseline"), roles.get("climatology"), roles.get("persistence"))
     ours = statistics[systems.forecast]
     leads = ours["lead_time"].to_numpy()
+    scores = Scores(table, systems)
     return Evidence(
-        scores=_counted(Scores(table, systems), comparison),
+        scores=_counted(scores, comparison),
         title=str(ours.attrs["run_name"]),
         period=_period(ours["init_time"].to_numpy()),
-        ranks=ours["rank_counts"],
+        ranks=ours["rank_counts"].sel(region=scores.region) if "rank_counts" in ours else None,
         rank_lead_times=[hours(24 * day) for day in _RANK_DAYS if hours(24 * day) in leads],
         counts=comparison.counts(),
         caveats=_caveats(ours, comparison),

@@ -17,7 +17,8 @@ from fuxi_ens.config import LowerIsBetter, SignificanceConfig
 from fuxi_ens.grid import Float
 from fuxi_ens.times import Times, hours
 from fuxi_ens.verify import significance
-from fuxi_ens.verify.scorecard import COLUMNS, crps_sums, estimator, pooled_mean, same_pairs
+from fuxi_ens.verify.pooling import crps_sums, estimator, pooled_mean
+from fuxi_ens.verify.scorecard import COLUMNS, same_pairs
 from fuxi_ens.verify.wins import Wins, tally
 
 logger = logging.getLogger(__name__)

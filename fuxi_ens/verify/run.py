@@ -9,9 +9,13 @@ from dask.delayed import delayed
 
 from fuxi_ens.config import Config
 from fuxi_ens.errors import ConfigError, StoreError
+from fuxi_ens.paths import RunPaths
 from fuxi_ens.progress import progress
 from fuxi_ens.provenance import config_hash
+from fuxi_ens.stores.climatology import open_climatology
+from fuxi_ens.verify.climate import Climate, FieldCache
 from fuxi_ens.verify.climatology import Climatology
+from fuxi_ens.verify.families import configured
 from fuxi_ens.verify.files import is_complete, statistics_path, write_statistics
 from fuxi_ens.verify.open import open_analysis, open_forecast
 from fuxi_ens.verify.sample import Sample, common_sample
@@ -36,7 +40,8 @@ def verify(
     that can be known.
     """
     systems, sample = open_systems(config, forecast_store)
-    scorers = [Scorer(system, config.verify.channels, config.verify.regions) for system in systems]
+    families, climate = configured(config.verify), open_climate(config)
+    scorers = [Scorer(system, config.verify.channels, config.verify.regions, families, climate) for system in systems]
     jobs = [
         (scorer, init_time, statistics_path(out, scorer.system.name, init_time))
         for scorer in scorers
@@ -68,6 +73,21 @@ def verify(
         tasks = [delayed(score, traverse=False)(*job) for job in todo]
         delayed(list)(tasks).compute(scheduler="threads", num_workers=config.run.threads or None)
     return [path for _, _, path in jobs]
+
+
+def open_climate(config: Config) -> Climate | None:
+    """The climatology by day of the year, if a family of `verify.scores` needs one. Raises StoreError without it."""
+    needing = [family.name for family in configured(config.verify) if family.needs_climatology]
+    if not needing:
+        return None
+    made = RunPaths(config.run.folder).climatology
+    if not config.verify.day_climatology and not made.exists():
+        raise StoreError(
+            f"the scores {needing} need a climatology by day of the year, and there is none at {made}; run `fuxi-ens "
+            "data climatology CONFIG`, name one in verify.day_climatology, or take them out of verify.scores"
+        )
+    store = open_climatology(config.verify.day_climatology or str(made))
+    return Climate(store, FieldCache(config.verify.cache_megabytes * 10**6 // 2))
 
 
 def _forecast_hash(config: Config, forecast_store: str) -> str:

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fuxi_ens.config import ALMOST_FAIR_ALPHA
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.files import write_atomic
-from fuxi_ens.verify.statistics import STATISTICS
+from fuxi_ens.verify.families import FAMILIES
+from fuxi_ens.verify.pooling import estimator
 from fuxi_ens.verify.systems import Role
 
 COLUMNS: Final = (
@@ -73,8 +73,9 @@ def same_pairs(statistics: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     A system without any pair at a lead time does not take part there: a baseline with 12-hourly leads leaves
     the 6-hourly ones of the others alone. Raises StoreError for systems of different masks.
     """
-    wanted = [data[[*STATISTICS, "weight", "members"]] for data in statistics.values()]
-    aligned = dict(zip(statistics, xr.align(*wanted, join="outer"), strict=True))
+    # Members and bins may differ between systems: only the pairs and cells are aligned.
+    further = {dim for data in statistics.values() for dim in data.dims} - {"init_time", "name", "lead_time", "region"}
+    aligned = dict(zip(statistics, xr.align(*statistics.values(), join="outer", exclude=further), strict=True))
     present = {system: data["weight"] > 0 for system, data in aligned.items()}
     absent = [~there.any("init_time") for there in present.values()]
     common = np.logical_and.reduce([there | gone for there, gone in zip(present.values(), absent, strict=True)])
@@ -90,43 +91,13 @@ def same_pairs(statistics: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     return {system: data.assign_attrs(statistics[system].attrs) for system, data in result.items()}
 
 
-def pooled_mean(statistic: xr.DataArray, weight: xr.DataArray) -> xr.DataArray:
-    """Pooled weighted mean over `init_time`, [name, lead_time, region]; NaN without any pair."""
-    used = weight.notnull()
-    total = weight.sum("init_time")
-    return statistic.where(used, 0.0).sum("init_time", skipna=False) / total.where(total > 0)
-
-
 def _scores(data: xr.Dataset) -> dict[str, xr.DataArray]:
-    """Scores of one system, each [name, lead_time, region]."""
-    weight = data["weight"]
-    mean = {name: pooled_mean(data[name], weight) for name in STATISTICS}
-    rmse = xr.ufuncs.sqrt(mean["squared_error_of_mean"])
-    result: dict[str, xr.DataArray] = {
-        "crps": pooled_mean(crps_sums(data), weight),
-        "rmse": rmse,
-        "bias": mean["error_of_mean"],
-        "mae": mean["absolute_error_of_mean"],
-    }
-    if data["members"].max() > 1:
-        # Inflated per pair, because a climatology has fewer members near the edges of its periods.
-        inflated = data["variance"] * (data["members"] + 1) / data["members"]
-        result["spread"] = xr.ufuncs.sqrt(mean["variance"])
-        result["spread_skill_ratio"] = xr.ufuncs.sqrt(pooled_mean(inflated, weight)) / rmse
+    """Scores of one system, each [name, lead_time, region], of all families whose sums are there."""
+    result: dict[str, xr.DataArray] = {}
+    for family in FAMILIES.values():
+        if set(family.sums) <= set(data.data_vars):
+            result.update(family.scores(data))
     return result
-
-
-def crps_sums(data: xr.Dataset) -> xr.DataArray:
-    """Weighted sums of the CRPS of the system's `estimator`, with the dimensions of the statistics."""
-    fair, standard = data["crps_fair"], data["crps_standard"]
-    plain = {"fair": fair, "standard": standard}
-    name = estimator(data)
-    return plain[name] if name in plain else ALMOST_FAIR_ALPHA * fair + (1 - ALMOST_FAIR_ALPHA) * standard
-
-
-def estimator(data: xr.Dataset) -> str:
-    """The configured estimator; of a single member only the standard one exists."""
-    return str(data.attrs["estimator"]) if data["members"].max() > 1 else "standard"
 
 
 def _add_skill(values: dict[str, dict[str, xr.DataArray]], systems: Mapping[str, xr.Dataset]) -> None:

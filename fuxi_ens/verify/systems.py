@@ -5,7 +5,7 @@ The forecast and the baseline are stores; persistence and `climatology` are made
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, get_args
 
 import numpy as np
 import xarray as xr
@@ -14,6 +14,7 @@ from fuxi_ens.times import Leads
 from fuxi_ens.verify.open import AnalysisStore, ForecastStore
 
 Role = Literal["forecast", "baseline", "climatology", "persistence"]
+ROLES: Final[frozenset[Role]] = frozenset(get_args(Role))
 
 BLOCK_VALUES: Final = 2**26
 """Most values in a block (256 MiB of float32), unless one lead time alone has more."""

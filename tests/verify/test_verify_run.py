@@ -212,7 +212,8 @@ def test_files_say_what_they_are(world):
     assert data.attrs["config_hash"] == PROVENANCE["config_hash"]
     assert data["crps_fair"].dtype == np.float64
     # Every point of a field without mask has a rank: 8 rows of mean weight 1 times 16.
-    np.testing.assert_allclose(data["rank_counts"].sum("rank").sel(name="z500"), 8 * 16)
+    np.testing.assert_allclose(data["rank_counts"].sum("rank").sel(name="z500", region="global"), 8 * 16)
+    assert data.attrs["families"] == "ensemble ranks"
 
 
 def test_memory_bound_cuts_blocks_without_changing_a_bit(world, monkeypatch):

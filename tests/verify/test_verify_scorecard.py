@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from verify_world import GRID, hours
 
 from fuxi_ens.errors import StoreError, UserError
+from fuxi_ens.verify.areas import Areas
+from fuxi_ens.verify.block import Block
+from fuxi_ens.verify.families.ensemble import STATISTICS, EnsembleScores
 from fuxi_ens.verify.files import read_statistics, statistics_path, write_statistics
 from fuxi_ens.verify.scorecard import COLUMNS, scorecard, write_csv
-from fuxi_ens.verify.statistics import STATISTICS, score_block
 from fuxi_ens.verify.wins import Wins, count_wins
 
 DIMS = ("init_time", "name", "lead_time", "region")
@@ -78,19 +80,19 @@ def test_order_of_init_times_is_irrelevant(order):
 @given(st.sets(st.integers(1, 15), max_size=4))
 def test_sums_over_parts_add_to_the_whole(cuts):
     rng = np.random.default_rng(0)
-    dims = ("lead_time", "number", "latitude", "longitude")
-    coordinates = {"lead_time": hours(6), "latitude": GRID.latitude, "longitude": GRID.longitude}
-    forecast = xr.DataArray(rng.standard_normal((1, 3, 8, 16)), coordinates, dims)
-    truth = xr.DataArray(rng.standard_normal((1, 8, 16)), dims=("lead_time", "latitude", "longitude"))
-    whole = score_block(forecast, truth, ("global", "tropics"))[0]
+    forecast = rng.standard_normal((3, 8, 16), dtype=np.float32)
+    truth = rng.standard_normal((8, 16), dtype=np.float32)
+
+    def sums(columns):
+        areas = Areas.of(("global", "tropics"), GRID.latitude, GRID.longitude[columns])
+        block = Block(
+            "z500", np.datetime64("2020-01-01"), hours(6)[0], forecast[..., columns], truth[:, columns], areas
+        )
+        return np.array([*EnsembleScores().of_block(block).values(), block.weight])
+
     edges = [0, *sorted(cuts), 16]
-    parts = [
-        score_block(forecast.isel(longitude=slice(a, b)), truth.isel(longitude=slice(a, b)), ("global", "tropics"))[0]
-        for a, b in itertools.pairwise(edges)
-    ]
-    np.testing.assert_allclose(sum(part.sums for part in parts), whole.sums, rtol=1e-9)
-    np.testing.assert_allclose(sum(part.weight for part in parts), whole.weight, rtol=1e-9)
-    np.testing.assert_allclose(sum(part.ranks for part in parts), whole.ranks, rtol=1e-9)
+    parts = [sums(slice(a, b)) for a, b in itertools.pairwise(edges)]
+    np.testing.assert_allclose(sum(parts), sums(slice(None)), rtol=1e-9)
 
 
 def test_estimators_and_single_members():

@@ -18,8 +18,8 @@ from fuxi_ens.config import SignificanceConfig
 from fuxi_ens.provenance import config_hash
 from fuxi_ens.verify import significance
 from fuxi_ens.verify.comparison import TEST_COLUMNS, Versus, compare
+from fuxi_ens.verify.families.ensemble import STATISTICS
 from fuxi_ens.verify.scorecard import COLUMNS, scorecard
-from fuxi_ens.verify.statistics import STATISTICS
 from fuxi_ens.verify.wins import count_wins
 
 DIMS = ("init_time", "name", "lead_time", "region")

@@ -1,0 +1,92 @@
+"""Sums over regions of one grid, weighted with cell areas, in float64.
+
+Regions are boxes, so that a weight is a product of a row's and a column's: rows are summed once for every distinct set
+of columns, and regions are sums of rows. Nothing here uses BLAS, whose sums depend on the number of threads: equal
+runs give equal bits.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from fuxi_ens.grid import REGIONS, Float, area_weights
+
+
+@dataclass(frozen=True)
+class Areas:
+    """Weights of some regions: the cell area of the whole globe (mean 1), cut out by the region."""
+
+    regions: tuple[str, ...]
+    rows: Float
+    """Weight of a row's cells in each region, [region, latitude]"""
+    columns: NDArray[np.bool_]
+    """Distinct sets of columns, [set, longitude]"""
+    column_set: NDArray[np.intp]
+    """Set of columns that belongs to each region, [region]"""
+
+    @classmethod
+    def of(cls, regions: tuple[str, ...], latitude: NDArray[np.floating], longitude: NDArray[np.floating]) -> Self:
+        """Of the grid with these coordinates, in degrees; `latitude` must span the globe."""
+        masks = [REGIONS[region].mask(latitude, longitude) for region in regions]
+        columns, position = np.unique([mask.any(axis=0) for mask in masks], axis=0, return_inverse=True)
+        rows = np.stack([mask.any(axis=1) for mask in masks]) * area_weights(latitude)
+        return cls(regions, rows, columns, position.ravel())
+
+    def sums(self, points: NDArray[np.floating], valid: NDArray[np.bool_]) -> Float:
+        """sum(w * points) over the `valid` points, [..., region] of `points` [..., latitude, longitude].
+
+        Points outside of `valid` may hold anything; NaN at a valid point makes the sums of its regions NaN.
+        """
+        flat = np.ascontiguousarray(points).reshape(-1, *valid.shape)
+        by_row = np.empty((len(flat), *self.columns.shape[:1], len(valid)))
+        _row_sums(flat, valid, self.columns, by_row)
+        result = np.stack(
+            [(by_row[:, columns] * row).sum(axis=-1) for row, columns in zip(self.rows, self.column_set, strict=True)],
+            axis=-1,
+        )
+        return result.reshape(*points.shape[:-2], len(self.regions))
+
+    def weight(self, valid: NDArray[np.bool_]) -> Float:
+        """sum(w) over the `valid` points, [region]."""
+        return self.sums(valid.astype(np.float32), valid)
+
+    def histogram(self, bins: NDArray[np.integer], valid: NDArray[np.bool_], count: int) -> Float:
+        """Weighted counts of `bins` [latitude, longitude], 0 to count - 1, at the `valid` points, [region, bin]."""
+        return self.rank_counts(bins.astype(np.int32), np.zeros(bins.shape, np.int32), valid, count - 1)
+
+    def rank_counts(
+        self, below: NDArray[np.int32], equal: NDArray[np.int32], valid: NDArray[np.bool_], members: int
+    ) -> Float:
+        """Weighted counts of ranks, [region, rank]; a point adds 1 / (e + 1) to the ranks below .. below + e."""
+        by_row = np.zeros((len(self.columns), len(valid), members + 1))
+        _count_rows(below, equal, valid, self.columns, by_row)
+        rows: Any = self.rows[:, :, None]
+        pairs = zip(rows, self.column_set, strict=True)
+        return np.stack([(by_row[columns] * row).sum(axis=0) for row, columns in pairs])
+
+
+@numba.njit(nogil=True, cache=True)
+def _row_sums(points: Any, valid: Any, columns: Any, out: Any) -> None:
+    """out[statistic, set, row] = sum over the valid columns of a set."""
+    for k in range(points.shape[0]):
+        for c in range(columns.shape[0]):
+            for i in range(points.shape[1]):
+                total = 0.0
+                for j in range(points.shape[2]):
+                    total += np.float64(points[k, i, j]) if valid[i, j] and columns[c, j] else 0.0
+                out[k, c, i] = total
+
+
+@numba.njit(nogil=True, cache=True)
+def _count_rows(below: Any, equal: Any, valid: Any, columns: Any, out: Any) -> None:
+    """Add to out[set, row, rank]."""
+    for c in range(columns.shape[0]):
+        for i in range(valid.shape[0]):
+            for j in range(valid.shape[1]):
+                if valid[i, j] and columns[c, j]:
+                    share = 1.0 / (equal[i, j] + 1)
+                    for rank in range(below[i, j], below[i, j] + equal[i, j] + 1):
+                        out[c, i, rank] += share

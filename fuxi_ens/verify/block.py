@@ -1,0 +1,78 @@
+"""What families of scores are computed from: one field of an ensemble and its truth."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fuxi_ens.grid import Float
+from fuxi_ens.verify.areas import Areas
+from fuxi_ens.verify.points import Field, Points, counts_above, point_statistics
+
+
+class ClimatologyAt(Protocol):
+    """The climatology by day of the year of one scored name at one valid time; fields in file units."""
+
+    def mean(self) -> Field:
+        """Mean, [latitude, longitude]."""
+
+    def std(self) -> Field:
+        """Standard deviation, [latitude, longitude]."""
+
+    def quantile(self, q: float) -> Field:
+        """Quantile, [latitude, longitude]. Raises StoreError unless this very one is stored."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """All members of one scored name at one (init_time, lead_time), with the truth, in file units."""
+
+    name: str
+    """z500, tp, ws10m"""
+    init_time: np.datetime64
+    lead_time: np.timedelta64
+    ensemble: Field
+    """[number, latitude, longitude], finite where the truth exists"""
+    truth: Field
+    """[latitude, longitude], NaN where there is none"""
+    areas: Areas
+    climatology: ClimatologyAt | None = None
+    """None unless a family needs it"""
+
+    @property
+    def valid_time(self) -> np.datetime64:
+        """When the truth holds."""
+        return self.init_time + self.lead_time
+
+    @property
+    def members(self) -> int:
+        """Ensemble size M."""
+        return len(self.ensemble)
+
+    @cached_property
+    def valid(self) -> NDArray[np.bool_]:
+        """Points with a truth, [latitude, longitude]."""
+        return ~np.isnan(self.truth)
+
+    @cached_property
+    def points(self) -> Points:
+        """What one pass over the ensemble gives; computed when first asked for, shared by all families."""
+        return point_statistics(self.ensemble, self.truth)
+
+    @cached_property
+    def weight(self) -> Float:
+        """sum(w) over the valid points, [region]."""
+        return self.areas.weight(self.valid)
+
+    def regional(self, points: NDArray[np.floating]) -> Float:
+        """sum(w * points) over the valid points, [..., region] of `points` [..., latitude, longitude]."""
+        return self.areas.sums(points, self.valid)
+
+    def counts_above(self, thresholds: NDArray[np.floating]) -> NDArray[np.int32]:
+        """Members strictly above each of `thresholds` [threshold, latitude, longitude], same dimensions.
+
+        A threshold that is NaN is exceeded by none: take such points out with a mask.
+        """
+        return counts_above(self.ensemble, thresholds)

@@ -1,0 +1,83 @@
+"""The climatology by day of the year at a valid time, for families that need it; each field is read once.
+
+Not to be mixed up with `climatology`, the reference ensemble.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from fuxi_ens.stores.climatology import ClimatologyStore
+from fuxi_ens.times import Times
+from fuxi_ens.verify.points import Field
+
+
+class FieldCache:
+    """Fields by key, the most recently used ones up to `max_bytes`; threads may share it."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._fields: OrderedDict[object, Field] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: object, read: Callable[[], Field]) -> Field:
+        """The field of `key`; `read` is called when it is not there, perhaps by two threads at once."""
+        with self._lock:
+            if key in self._fields:
+                self._fields.move_to_end(key)
+                return self._fields[key]
+        fresh = read()
+        fresh.flags.writeable = False
+        with self._lock:
+            if key not in self._fields:
+                self._bytes += fresh.nbytes
+            self._fields[key] = fresh
+            while self._bytes > self._max_bytes and len(self._fields) > 1:
+                self._bytes -= self._fields.popitem(last=False)[1].nbytes
+        return fresh
+
+
+@dataclass(frozen=True)
+class Climate:
+    """An open climatology with its cache."""
+
+    store: ClimatologyStore
+    cache: FieldCache = field(repr=False, compare=False)
+
+    def at(self, name: str, valid_time: np.datetime64) -> "ClimateAt":
+        """Its fields of one scored name, which are read when asked for."""
+        return ClimateAt(self, name, valid_time)
+
+
+@dataclass(frozen=True, slots=True)
+class ClimateAt:
+    """See `block.ClimatologyAt`."""
+
+    climate: Climate
+    name: str
+    valid_time: np.datetime64
+
+    def mean(self) -> Field:
+        """Mean, [latitude, longitude] in file units."""
+        return self._field("mean", lambda: self.climate.store.mean(self.name, self._times)[0])
+
+    def std(self) -> Field:
+        """Standard deviation, like `mean`."""
+        return self._field("std", lambda: self.climate.store.std(self.name, self._times)[0])
+
+    def quantile(self, q: float) -> Field:
+        """Quantile, like `mean`."""
+        return self._field(q, lambda: self.climate.store.quantile(self.name, q, self._times)[0])
+
+    @property
+    def _times(self) -> Times:
+        return np.array([self.valid_time])
+
+    def _field(self, statistic: str | float, read: Callable[[], Field]) -> Field:
+        date = pd.Timestamp(self.valid_time)
+        return self.climate.cache.get((self.name, statistic, date.dayofyear, date.hour), read)
