@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from fuxi_ens.errors import UserError
+from fuxi_ens.nature.physics import Physics
 from fuxi_ens.progress import progress
 
 app = typer.Typer(
@@ -40,6 +41,12 @@ def _require_model() -> None:
     os.environ["NPROC"] = "1"
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def _levels(text: str) -> tuple[int, ...]:
+    if not all(level.isdigit() for level in text.split(",")):
+        raise UserError(f"--levels {text!r} must be whole numbers in hPa with commas between, e.g. 500,850")
+    return tuple(int(level) for level in text.split(","))
 
 
 def _report(items: Iterable[object], total: int, what: str) -> None:
@@ -73,9 +80,7 @@ def run(
     from fuxi_ens.nature.plan import Plan, store_path
     from fuxi_ens.nature.run import integrate
 
-    if not all(level.isdigit() for level in levels.split(",")):
-        raise UserError(f"--levels {levels!r} must be whole numbers in hPa with commas between, e.g. 500,850")
-    plan = Plan(start, end, spinup_days, tuple(int(level) for level in levels.split(",")))
+    plan = Plan(start, end, spinup_days, _levels(levels))
     _report(integrate(directory, plan), plan.blocks_left(directory) + 1, "blocks of five days")
     typer.echo(f"complete: {store_path(directory)}")
 
@@ -88,10 +93,12 @@ def ensemble(
     members: Annotated[int, typer.Option(help="Ensemble size.")] = 20,
     steps: Annotated[int, typer.Option(help="Steps of 6 h, a multiple of 20.")] = 60,
     factor: Annotated[float, typer.Option(help="Size of perturbations, in differences of two states.")] = 0.15,
+    levels: Annotated[str, typer.Option(help="Pressure levels to keep, hPa.")] = "500,850",
+    physics: Annotated[Physics, typer.Option(help="The model of the run, or one with other constants.")] = "perfect",
     worker: Annotated[int, typer.Option(help="Which part of the members, from 0.")] = 0,
     workers: Annotated[int, typer.Option(help="Parts to share, one process each.")] = 1,
 ) -> None:
-    """Forecast with the same model from perturbed states of the run; write OUTPUT/physics_ens.zarr.
+    """Forecast from perturbed states of the run, with its model or a wrong one; write OUTPUT/physics_ens.zarr.
 
     Init times must be multiples of five days from the start of the run, and the run must hold an
     earlier winter (or summer): perturbations are differences of states of earlier years.
@@ -103,7 +110,7 @@ def ensemble(
     from fuxi_ens.nature.ensemble_plan import STORE_NAME, EnsemblePlan
 
     times = tuple(np.datetime64(time, "h") for time in init_time)
-    plan = EnsemblePlan(directory, times, members, steps, factor)
+    plan = EnsemblePlan(directory, times, members, steps, factor, _levels(levels), physics)
     total = len(plan.forecasts[worker::workers])
     _report(forecast_all(output, plan, worker, workers), total, "members")
     typer.echo(f"complete: {output / STORE_NAME}")

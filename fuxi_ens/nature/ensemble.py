@@ -5,8 +5,9 @@ winters: balanced, and large where the atmosphere varies. Truth is the nature ru
 unperturbed. Members centered on it would know their own center; so they are centered on an
 analysis, which is truth plus one more perturbation of the same kind (`number` 0). Truth and the
 members are then equally far from the analysis and exchangeable: the ensemble is calibrated by
-construction. Model error is absent ("perfect physics"), so this is a baseline hard to beat, and
-its scores must not be compared with those of an operational ensemble.
+construction. With `physics: perfect` model error is absent: a baseline hard to beat. With `imperfect` the same
+states are forecast with other constants, as an operational model is wrong in ways of its own. Neither has scores that
+may be compared with those of an operational ensemble.
 """
 
 import json
@@ -94,7 +95,7 @@ def forecast_all(directory: Path, plan: EnsemblePlan, worker: int = 0, workers: 
     Several processes may share a directory: worker i of n takes every n-th forecast. Worker 0
     creates the store, so it has to start first.
     """
-    model = NatureModel(plan.init_times[0])
+    model = NatureModel(plan.init_times[0], plan.physics)
     converter = Converter(model, plan.levels)
     perturber = Perturber(plan, model.rest())
     store = _allocate(directory, plan, create=worker == 0)
@@ -137,17 +138,18 @@ def _allocate(directory: Path, plan: EnsemblePlan, create: bool) -> Path:
         empty, encoding = layout.empty_store(coordinates, VARIABLES, {"time": 1, "number": 1})
         encoding["time"] = {"units": "hours since 1959-01-01", "dtype": "int64"}
         encoding["prediction_timedelta"] = {"units": "hours", "dtype": "int64"}
-        empty.attrs["factor"] = plan.factor
+        empty.attrs |= {"factor": plan.factor, "physics": plan.physics}
         part = store.with_suffix(".part")
         with layout.consolidating():
             empty.to_zarr(part, mode="w", encoding=encoding, compute=False, zarr_format=3, consolidated=True)
         part.rename(store)
     found = xr.open_zarr(store)
     same = all(np.array_equal(found[name], values) for name, values in coordinates.items())
-    if not same or found.attrs["factor"] != plan.factor:
+    about = {name: found.attrs.get(name) for name in ("factor", "physics")}
+    if not same or about != {"factor": plan.factor, "physics": plan.physics}:
         raise UserError(
-            f"{store} holds another ensemble: {dict(found.sizes)} with factor "
-            f"{found.attrs['factor']}; repeat the first arguments or choose another directory"
+            f"{store} holds another ensemble: {dict(found.sizes)}, {about}; repeat the first arguments or choose "
+            "another directory"
         )
     return store
 

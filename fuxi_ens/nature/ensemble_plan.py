@@ -13,6 +13,7 @@ import xarray as xr
 
 from fuxi_ens.errors import UserError
 from fuxi_ens.nature import layout
+from fuxi_ens.nature.physics import Physics
 from fuxi_ens.nature.plan import BLOCK_WINDOWS, completed_times, states_directory
 
 SEED = 20_240_101
@@ -34,6 +35,7 @@ class EnsemblePlan:
     windows: int = 60
     factor: float = 0.15
     levels: tuple[int, ...] = (500, 850)
+    physics: Physics = "perfect"
 
     def __post_init__(self) -> None:
         """Refuse leads that are not whole blocks, and init times without a restart state."""

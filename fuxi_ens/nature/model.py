@@ -17,17 +17,21 @@ from jcm.dycore.dinosaur import DinosaurDycore
 from jcm.forcing import ForcingData
 from jcm.model import Model
 from jcm.physics.physics_term import PhysicsTerm
+from jcm.physics.speedy.params import Parameters
 from jcm.physics.speedy.speedy_coords import get_speedy_coords
 from jcm.physics.speedy.speedy_terms import speedy_physics
 from jcm.physics_interface import PhysicsTendency
 
 from fuxi_ens.nature import boundary
+from fuxi_ens.nature.physics import Physics
 
 TIME_STEP_SECONDS = 1800.0
 MEAN_SURFACE_PRESSURE_PA = 98_500.0
 DIFFUSION_SECONDS = 2.4 * 3600.0
 DEL8 = 4
 MM_PER_M = 1000.0
+IMPERFECT_DIFFUSION_SECONDS = 12.0 * 3600.0
+"""Weaker damping of the smallest scales than the truth's."""
 
 
 class Carry(NamedTuple):
@@ -63,18 +67,33 @@ class RainGauge(PhysicsTerm):  # type: ignore[misc]
         return none, {**diagnostics, "rain_gauge": total}
 
 
+def parameters(physics: Physics) -> Parameters:
+    """Constants of the physics: those of the nature run, or of a model that is wrong as operational ones are.
+
+    The wrong one differs where schemes of convection, condensation and surface drag are tuned in practice.
+    """
+    default = Parameters.default()
+    if physics == "perfect":
+        return default
+    convection = default.convection.replace(trcnv=jnp.array(9.0), rhbl=jnp.array(0.85), entmax=jnp.array(0.7))
+    condensation = default.condensation.replace(trlsc=jnp.array(6.0), rhlsc=jnp.array(0.95))
+    surface = default.surface_flux.replace(cdl=1.3 * default.surface_flux.cdl, cds=1.3 * default.surface_flux.cds)
+    return default.replace(convection=convection, condensation=condensation, surface_flux=surface)
+
+
 class NatureModel:
     """The model and its boundary forcing, advanced in 6-hour windows."""
 
-    def __init__(self, start_time: np.datetime64) -> None:
-        """Build the model; `start_time` (UTC) is the date of its state of rest."""
+    def __init__(self, start_time: np.datetime64, physics: Physics = "perfect") -> None:
+        """Build the model; `start_time` (UTC) is the date of its state of rest, `physics` that of `parameters`."""
         coords = get_speedy_coords(layers=8, spectral_truncation=31)
+        timescale = DIFFUSION_SECONDS if physics == "perfect" else IMPERFECT_DIFFUSION_SECONDS
         diffusion = DiffusionFilter(
-            vor_q_timescale=DIFFUSION_SECONDS,
+            vor_q_timescale=timescale,
             vor_q_order=DEL8,
-            temp_timescale=DIFFUSION_SECONDS,
+            temp_timescale=timescale,
             temp_order=DEL8,
-            div_timescale=DIFFUSION_SECONDS,
+            div_timescale=timescale,
             div_order=DEL8,
         )
         dycore = DinosaurDycore(
@@ -84,8 +103,8 @@ class NatureModel:
             diffusion=diffusion,
         )
         start = str(start_time.astype("datetime64[s]"))
-        physics = speedy_physics(checkpoint_terms=False) + RainGauge()
-        self.model = Model(dycore, start_time=start, physics=physics)
+        terms = speedy_physics(parameters(physics), checkpoint_terms=False) + RainGauge()
+        self.model = Model(dycore, start_time=start, physics=terms)
         self.forcing: ForcingData = boundary.forcing(coords)
 
     @property

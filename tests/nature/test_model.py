@@ -14,6 +14,7 @@ pytest.importorskip("jcm")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from fuxi_ens.nature import ensemble, run
+    from fuxi_ens.nature.model import NatureModel, parameters
 from fuxi_ens.nature.ensemble_plan import EnsemblePlan
 from fuxi_ens.nature.plan import (
     Plan,
@@ -82,3 +83,22 @@ def test_without_an_earlier_winter_there_is_no_ensemble(finished: Path, tmp_path
     plan = EnsemblePlan(finished, (np.datetime64("1994-01-11", "h"),), members=1, windows=20)
     with pytest.raises(ValueError, match="earlier winter"):
         list(ensemble.forecast_all(tmp_path, plan))
+
+
+def test_imperfect_physics_departs_from_the_same_state_and_stays_an_atmosphere(finished: Path) -> None:
+    start = np.datetime64("1994-01-11", "h")
+    models = {physics: NatureModel(start, physics) for physics in ("perfect", "imperfect")}
+    ends = {}
+    for physics, model in models.items():
+        state = load_state(state_path(states_directory(finished), start), like=model.rest())
+        ends[physics] = np.asarray(model.advance(state, 4)[1]["temperature"])[-1]
+    departure = ends["imperfect"] - ends["perfect"]
+    assert np.isfinite(departure).all()
+    assert 0.01 < np.sqrt(np.mean(departure**2)) < 2.0
+
+
+def test_only_the_imperfect_physics_has_other_constants() -> None:
+    perfect, imperfect = parameters("perfect"), parameters("imperfect")
+    assert float(perfect.convection.trcnv) == 6.0
+    assert float(imperfect.convection.trcnv) == 9.0
+    assert float(imperfect.shortwave_radiation.albcl) == float(perfect.shortwave_radiation.albcl)
