@@ -14,13 +14,13 @@ from fuxi_ens import channels as vocabulary
 from fuxi_ens.config.base import Period, Periods, Section
 from fuxi_ens.config.cascade import check_cascade
 from fuxi_ens.config.data import ClimatologyStoreConfig, DaskConfig, DataConfig, PrepareConfig, SlurmConfig
-from fuxi_ens.config.fields import ALMOST_FAIR_ALPHA, Estimator, LowerIsBetter
+from fuxi_ens.config.fields import ALMOST_FAIR_ALPHA, DrawsName, Estimator, LowerIsBetter, Precision
 from fuxi_ens.config.file import read_config
+from fuxi_ens.config.init_times import InitTimes
 from fuxi_ens.config.model import ModelConfig
 from fuxi_ens.config.sections import (
     ClimatologyConfig,
     ForecastConfig,
-    InitTimes,
     PlaceConfig,
     ReportConfig,
     RunConfig,
@@ -37,6 +37,7 @@ __all__ = [
     "Config",
     "DaskConfig",
     "DataConfig",
+    "DrawsName",
     "Estimator",
     "ForecastConfig",
     "InitTimes",
@@ -46,6 +47,7 @@ __all__ = [
     "Period",
     "Periods",
     "PlaceConfig",
+    "Precision",
     "PrepareConfig",
     "ReportConfig",
     "RunConfig",
@@ -98,7 +100,8 @@ class Config(Section):
                 f"forecast.channels must be a subset of model.channels and hold what verify.channels needs: "
                 f"not in the model {sorted(missing)}, not written {sorted(unwritten)}"
             )
-        self._check_dates()
+        if not self.forecast.init_times.is_open:
+            self._check_dates()
         check_cascade(self.cascade, self.train.stages, self.data.step_size_hours, self.forecast.steps)
         if self.forecast.members < 2 and self.verify.estimator != "standard":
             raise ValueError(f"the {self.verify.estimator} CRPS needs forecast.members of at least 2")
@@ -119,7 +122,8 @@ class Config(Section):
         _keep_apart({"verify.climatology.periods": self.verify.climatology.periods}, tested)
         _keep_apart({"climatology.periods": self.climatology.periods}, tested)
         inside = np.any([period.contains(init_times) for period in self.data.test], axis=0)
-        if not inside.all():
+        # What starts from the newest analysis is no test: nobody can score it yet.
+        if not inside.all() and not self.forecast.init_times.latest:
             raise ValueError(
                 f"forecast.init_times leave data.test at {label(init_times[~inside][0])}; "
                 "widen data.test or move the init times"

@@ -9,6 +9,9 @@ from fuxi_ens import channels as vocabulary
 from fuxi_ens.grid import REGIONS
 
 Estimator = Literal["fair", "standard", "almost_fair"]
+DrawsName = Literal["random", "antithetic", "stratified"]
+"""How the members of an ensemble share their noise."""
+Precision = Literal["float32", "bfloat16"]
 LowerIsBetter = Literal["crps", "rmse", "mae"]
 """Scores that have a better direction, and so a winner."""
 FamilyName = Literal["ensemble", "ranks"]

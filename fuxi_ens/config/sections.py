@@ -1,9 +1,8 @@
 """The sections of a run file and all their defaults: frozen, strict about keys, units in names where not obvious."""
 
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-import numpy as np
 from pydantic import (
     Field,
     NonNegativeInt,
@@ -15,14 +14,15 @@ from fuxi_ens import channels as vocabulary
 from fuxi_ens.config.base import Periods, Section
 from fuxi_ens.config.fields import (
     Channels,
+    DrawsName,
     Estimator,
     FamilyNames,
     LowerIsBetter,
+    Precision,
     RegionNames,
     ScoredNames,
-    Time,
 )
-from fuxi_ens.times import Times, hours, time_range
+from fuxi_ens.config.init_times import InitTimes
 
 
 class RunConfig(Section):
@@ -36,39 +36,43 @@ class RunConfig(Section):
     """CPU threads for torch and Dask; 0 takes all cores the job was given."""
 
 
-class InitTimes(Section):
-    """A regular series of init times, both ends included."""
-
-    start: Time
-    end: Time
-    every_hours: PositiveInt = 12
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.end < self.start:
-            raise ValueError(f"init_times end at {self.end} before they start at {self.start}")
-        return self
-
-    @property
-    def times(self) -> Times:
-        """The init times, datetime64[ns]."""
-        return time_range(np.datetime64(self.start, "ns"), np.datetime64(self.end, "ns"), hours(self.every_hours))
-
-
 class ForecastConfig(Section):
     """Ensemble generation."""
 
+    # They decide whether a run goes on, not what it computes.
+    bookkeeping = frozenset({"guard_factor", "on_failure"})
+
     init_times: InitTimes
     members: PositiveInt = 50
+    """Perturbed members."""
+    control: bool = False
+    """Whether a member without noise, the mean of the prior, comes first, as `number` 0 before members 1, 2, ..."""
+    draws: DrawsName = "random"
+    """Noise of the members: independent; in pairs of opposite sign; or spread evenly over the ensemble, element by
+    element. The fair CRPS assumes independent members."""
     steps: PositiveInt = 60
     members_per_batch: PositiveInt = 1
     """Members that pass the network together; fixed, so that a member's bits do not depend on their number."""
+    precision: Precision = "float32"
+    """Autocast type of the network; norms, noise and fields stay float32."""
     channels: Channels = vocabulary.CHANNELS_78
     """Channels to write."""
     leads_per_shard: PositiveInt = 20
     """Lead times per file; a file holds all members."""
     store: str = ""
     """Analysis that gives the initial frames; empty means data.store."""
+    guard_factor: Annotated[float, Field(ge=1)] | Literal["off"] = 2.0
+    """A member stops where a value leaves the range of the atmosphere, widened so many times; `off`: only where a value
+    is not finite."""
+    on_failure: Literal["stop", "continue"] = "stop"
+    """What a stopped member does to the others: nothing is made any more, or they go on, and the command fails at its
+    end."""
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Self:
+        if self.draws == "antithetic" and self.members % 2:
+            raise ValueError(f"antithetic members come in pairs, got members {self.members}; take {self.members + 1}")
+        return self
 
 
 class ClimatologyConfig(Section):

@@ -17,6 +17,7 @@ from fuxi_ens.config.fields import (
     Estimator,
     Members,
     Momentum,
+    Precision,
 )
 
 
@@ -115,7 +116,7 @@ class TrainConfig(Section):
     betas: tuple[Momentum, Momentum] = (0.9, 0.95)
     clip_norm: PositiveFloat = 1.0
     ema_decay: Momentum = 0.999
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Precision = "bfloat16"
     """Autocast type of the forward pass; norms, losses and optimizer state stay float32."""
     channel_weights: Literal["equal", "increment"] = "equal"
     """`equal` in standardized units, or proportional to 1 / standard deviation of the 6 h increment, which lets slowly

@@ -8,12 +8,13 @@ import numpy as np
 
 from fuxi_ens.checkpoint import LeadModels, load_models
 from fuxi_ens.config import Config
-from fuxi_ens.data.era5 import Analysis, open_analysis
-from fuxi_ens.data.samples import frame_times
 from fuxi_ens.device import choose_device
 from fuxi_ens.errors import UserError
+from fuxi_ens.forecast.draws import Draws
+from fuxi_ens.forecast.guard import Guard
+from fuxi_ens.forecast.initial import InitialConditions, open_initial_conditions
 from fuxi_ens.forecast.rollout import EnsembleSettings, rollout
-from fuxi_ens.forecast.sink import ForecastPlan, OpenSink, Sink, WorkItem
+from fuxi_ens.forecast.sink import FailedMember, ForecastPlan, OpenSink, Sink, WorkItem
 from fuxi_ens.forecast.store_sink import open_store_sink
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.progress import progress
@@ -28,14 +29,10 @@ def run_forecast(
     paths = RunPaths(config.run.folder)
     models = load_models(paths.model, choose_device(config.run.threads))
     _require_configured(config, models, paths.model)
-    source = config.forecast.store or config.data.store
-    analysis = open_analysis(
-        source, models.channels, config.model.grid, config.data.step_size, threads=config.data.read_threads
-    )
+    initial = open_initial_conditions(config)
     wanted = _wanted(config, chosen)
-    analysis.require(np.concatenate([frame_times(time, config.data.step_size, 0) for time in wanted]))
-    analysis.require_plausible(wanted[0])
-    plan = _plan(config, models, source)
+    initial.require(wanted)
+    plan = _plan(config, models, initial.store)
     items = [item for item in plan.items if item.init_time in wanted]
     with ExitStack() as stack, progress("forecasting", len(items) * config.forecast.steps) as advance:
         sinks = []
@@ -46,7 +43,7 @@ def run_forecast(
             if all(sink.is_finished(item) for sink in sinks):
                 advance(config.forecast.steps, "already there")
                 continue
-            for _ in _make(config, models, analysis, item, sinks):
+            for _ in _make(config, models, initial, item, sinks):
                 advance(1, label(item.init_time))
     return paths.forecast
 
@@ -98,7 +95,7 @@ def _wanted(config: Config, chosen: Times | None) -> Times:
 
 
 def _plan(config: Config, models: LeadModels, source: str) -> ForecastPlan:
-    members = range(config.forecast.members)
+    members = _settings(config).numbers
     return ForecastPlan(
         config=config,
         channels=models.channels,
@@ -108,23 +105,39 @@ def _plan(config: Config, models: LeadModels, source: str) -> ForecastPlan:
 
 
 def _make(
-    config: Config, models: LeadModels, analysis: Analysis, item: WorkItem, sinks: Sequence[Sink]
+    config: Config, models: LeadModels, initial: InitialConditions, item: WorkItem, sinks: Sequence[Sink]
 ) -> Iterator[None]:
     """Roll out one item into the sinks; yields after each lead time."""
-    settings = EnsembleSettings(
-        seed=config.run.seed,
-        members=len(item.numbers),
-        steps=config.forecast.steps,
-        members_per_batch=config.forecast.members_per_batch,
-        step_size=config.data.step_size,
-        first_member=item.numbers[0],
-    )
-    history = analysis.read(frame_times(item.init_time, config.data.step_size, 0))
+    guard = _guard(config)
+    frames = rollout(models, initial.history(item.init_time), item.init_time, _settings(config), guard, item.numbers)
     for sink in sinks:
         sink.begin(item)
-    for lead, (_, ens_MCHW) in enumerate(rollout(models, history, item.init_time, settings)):
+    for lead, (_, ens_MCHW) in enumerate(frames):
         for sink in sinks:
             sink.write(item, lead, item.numbers, ens_MCHW)
         yield
+    failed = [FailedMember(failure.number, str(failure)) for failure in guard.failures]
     for sink in sinks:
-        sink.finish(item)
+        sink.finish(item, failed)
+
+
+def _settings(config: Config) -> EnsembleSettings:
+    forecast = config.forecast
+    return EnsembleSettings(
+        draws=Draws(forecast.draws, config.run.seed, forecast.members),
+        control=forecast.control,
+        steps=forecast.steps,
+        members_per_batch=forecast.members_per_batch,
+        step_size=config.data.step_size,
+        precision=forecast.precision,
+    )
+
+
+def _guard(config: Config) -> Guard:
+    factor = config.forecast.guard_factor
+    return Guard(
+        config.model.channels,
+        config.model.grid,
+        None if factor == "off" else factor,
+        proceed=config.forecast.on_failure == "continue",
+    )

@@ -29,8 +29,10 @@ from fuxi_ens.config import LeadStageConfig
 from fuxi_ens.data.era5 import open_analysis
 from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import StoreError, UserError
+from fuxi_ens.forecast.draws import Draws, member_stream
 from fuxi_ens.forecast.ensemble import run_forecast
-from fuxi_ens.forecast.rollout import EnsembleSettings, member_stream, rollout
+from fuxi_ens.forecast.guard import Guard
+from fuxi_ens.forecast.rollout import EnsembleSettings, rollout
 from fuxi_ens.model.noise import Noise
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.times import clock, hours
@@ -109,8 +111,10 @@ def same(a, b):
 @pytest.mark.parametrize("members_per_batch", [1, 2])
 def test_each_step_is_made_by_the_network_of_its_lead_time_from_the_state_it_finds(run, folder, members_per_batch):
     frames = history(run())
-    settings = EnsembleSettings(7, 3, 4, members_per_batch, STEP)
-    ens = [frame for _, frame in rollout(load_models(folder), frames, INIT_TIME, settings)]
+    settings = EnsembleSettings(Draws("random", 7, 3), False, 4, members_per_batch, STEP, "float32")
+    models = load_models(folder)
+    guard = Guard(models.channels, models.first.model.config.grid, None, proceed=False)
+    ens = [frame for _, frame in rollout(models, frames, INIT_TIME, settings, guard)]
     by_step = [load_checkpoint(folder / name).model for name in ("short", "short", "long", "long")]
     for first in range(0, 3, members_per_batch):
         numbers = range(first, first + members_per_batch)

@@ -17,7 +17,9 @@ from fuxi_ens.data.era5 import open_analysis
 from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import UserError
 from fuxi_ens.forecast import ensemble
+from fuxi_ens.forecast.draws import Draws
 from fuxi_ens.forecast.ensemble import run_forecast
+from fuxi_ens.forecast.guard import Guard
 from fuxi_ens.forecast.rollout import EnsembleSettings, rollout
 from fuxi_ens.forecast.store import ForecastStore
 from fuxi_ens.paths import RunPaths
@@ -81,10 +83,11 @@ def test_the_store_holds_the_roll_out_of_the_model(complete):
     models = load_models(RunPaths(complete.run.folder).model)
     analysis = open_analysis(complete.data.store, complete.model.channels, complete.model.grid, complete.data.step_size)
     got = arrays(complete)
-    settings = EnsembleSettings(7, 2, 4, 2, complete.data.step_size)
+    settings = EnsembleSettings(Draws("random", 7, 2), False, 4, 2, complete.data.step_size, "float32")
+    guard = Guard(complete.model.channels, complete.model.grid, None, proceed=False)
     for row, init_time in enumerate(INIT_TIMES):
         history = analysis.read(np.array([init_time - complete.data.step_size, init_time]))
-        for lead, (_, ens) in enumerate(rollout(models, history, init_time, settings)):
+        for lead, (_, ens) in enumerate(rollout(models, history, init_time, settings, guard)):
             of = {name: ens[:, i] for i, name in enumerate(complete.model.channels)}
             assert np.array_equal(got["2m_temperature"][row, :, lead], of["t2m"])
             assert np.array_equal(got["geopotential"].sel(level=500)[row, :, lead], of["z500"])
@@ -227,7 +230,7 @@ def test_a_broken_model_names_member_channel_and_lead_and_marks_nothing(run):
     with torch.no_grad():
         checkpoint.model.decoder[0].pred_layer.sf_head.bias[0] = torch.nan
     save_checkpoint(folder, checkpoint.model, 6, {})
-    with pytest.raises(UserError, match=r"member 0 .*2018-01-02.* not finite in t2m at lead time 6 hours"):
+    with pytest.raises(UserError, match=r"member 0 .*2018-01-02.*: t2m is nan K at lead time 6 h, 78.75N 0E"):
         run_forecast(config)
     assert markers(config) == []
 
