@@ -34,7 +34,7 @@ def export(
 
     Several processes may export different init times into one folder.
 
-    Example: `fuxi-ens export configs/era5_64x32.yaml --format grib2 --leads 24-240/24 --out grib`
+    Example: `fuxi-ens export configs/era5_64x32.yaml --format grib --leads 24-240/24 --out grib`
     """
     store, configured = _store(source, overrides or [])
     wanted = Wanted(

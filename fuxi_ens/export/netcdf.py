@@ -3,14 +3,17 @@
 A file holds one init time, and keeps its dimension, so that files of several can be joined along it.
 """
 
+import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import dask
 import numpy as np
 import pandas as pd
 import xarray as xr
+from dask.callbacks import Callback
 
 from fuxi_ens.channels import Variable
 from fuxi_ens.export.parameters import PARAMETERS, height_of, netcdf_name
@@ -18,6 +21,9 @@ from fuxi_ens.export.source import CONTROL_MEMBER, Source
 from fuxi_ens.files import open_atomic
 from fuxi_ens.stores.fields import ACCUMULATION_HOURS
 from fuxi_ens.times import hours
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 _INIT: Final = "forecast_reference_time"
 _DIMS: Final = {"number": "realization", "lead_time": "forecast_period", "level": "pressure_level"}
@@ -32,8 +38,35 @@ def write_netcdf(path: Path, source: Source, init_time: np.datetime64, variables
     """
     dataset = describe(source, init_time, variables)
     # In order, one after another: threads would each hold a chunk of all members.
-    with open_atomic(path) as file, dask.config.set(scheduler="synchronous"):
-        dataset.to_netcdf(file.name, engine="h5netcdf", encoding=_encoding(dataset, variables))
+    with open_atomic(path) as file, _Sink(file.name, "r+b") as sink, dask.config.set(scheduler="synchronous"):
+        with Callback(pretask=lambda *_: sink.check()):
+            dataset.to_netcdf(sink, engine="h5netcdf", encoding=_encoding(dataset, variables))
+        sink.check()
+
+
+class _Sink(io.FileIO):
+    """A file for HDF5 that keeps the first failure to itself.
+
+    HDF5 cannot close a file that it could not write, and takes the process down with it when that ends.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: "ReadableBuffer") -> int:
+        """Write all of it, or nothing any more once something has failed."""
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        try:
+            while len(rest) and self.failure is None:
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.failure = OSError(error.errno, os.strerror(error.errno or 0), os.fsdecode(self.name))
+        return size
+
+    def check(self) -> None:
+        """Raise what went wrong, if anything did."""
+        if self.failure is not None:
+            raise self.failure
 
 
 def describe(source: Source, init_time: np.datetime64, variables: Sequence[Variable]) -> xr.Dataset:

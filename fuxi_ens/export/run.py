@@ -30,12 +30,13 @@ class Format(StrEnum):
     """File formats."""
 
     NETCDF = "netcdf"
-    GRIB2 = "grib2"
+    GRIB = "grib"
+    """GRIB2."""
 
 
 _OURS = "weights_hash"
 """Attribute of the stores that `fuxi-ens forecast` writes, which mark the init times that are finished."""
-_SUFFIX = {Format.NETCDF: ".nc", Format.GRIB2: ".grib2"}
+_SUFFIX = {Format.NETCDF: ".nc", Format.GRIB: ".grib2"}
 
 
 @dataclass(frozen=True)

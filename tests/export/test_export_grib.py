@@ -65,7 +65,7 @@ def messages(path):
 
 @pytest.fixture(scope="module")
 def written(ensemble, tmp_path_factory):
-    paths = export(ensemble[0], tmp_path_factory.mktemp("grib"), Format.GRIB2, Wanted(channels=CHANNELS))
+    paths = export(ensemble[0], tmp_path_factory.mktemp("grib"), Format.GRIB, Wanted(channels=CHANNELS))
     return paths, messages(paths[1])
 
 
@@ -141,7 +141,7 @@ def test_the_border_reads_what_was_written(written, ensemble):
 def test_a_control_member_is_cf(ensemble, tmp_path):
     data = ensemble[1][["2m_temperature"]].assign_attrs(control_member=0)
     data.to_zarr(tmp_path / "f.zarr", zarr_format=2)
-    (path, _) = export(str(tmp_path / "f.zarr"), tmp_path / "out", Format.GRIB2, Wanted(lead_hours=[6]))
+    (path, _) = export(str(tmp_path / "f.zarr"), tmp_path / "out", Format.GRIB, Wanted(lead_hours=[6]))
     found = messages(path)
     kinds = {number: (keys["dataType"], keys["typeOfEnsembleForecast"]) for (_, _, number), (keys, _) in found.items()}
     assert kinds == {0: ("cf", 1), 1: ("pf", 255), 2: ("pf", 255)}
@@ -151,7 +151,7 @@ def test_fields_without_values_are_left_out_and_told(ensemble, tmp_path, caplog)
     data = ensemble[1][["2m_temperature"]].copy(deep=True)
     data["2m_temperature"][0, 1, 2] = np.nan
     data.to_zarr(tmp_path / "f.zarr", zarr_format=2)
-    paths = export(str(tmp_path / "f.zarr"), tmp_path / "out", Format.GRIB2, Wanted())
+    paths = export(str(tmp_path / "f.zarr"), tmp_path / "out", Format.GRIB, Wanted())
     assert ("t2m", 18, 1) not in messages(paths[0])
     assert len(messages(paths[0])) == 8
     assert "8 messages; 1 fields hold no value" in caplog.text
@@ -160,7 +160,7 @@ def test_fields_without_values_are_left_out_and_told(ensemble, tmp_path, caplog)
 def test_constant_fields_keep_their_value(tmp_path):
     data = make_ensemble(tmp_path / "a", channels=("tp",), init_times=INIT_TIMES[:1], lead_times=LEADS, members=1)
     (data * 0 + np.float32(0.0025)).to_zarr(tmp_path / "f.zarr", zarr_format=2)
-    (path,) = export(str(tmp_path / "f.zarr"), tmp_path / "out", Format.GRIB2, Wanted())
+    (path,) = export(str(tmp_path / "f.zarr"), tmp_path / "out", Format.GRIB, Wanted())
     for _, values in messages(path).values():
         np.testing.assert_allclose(values, 2.5, rtol=1e-6)
 
@@ -172,7 +172,7 @@ def test_steps_that_are_no_whole_hours_are_refused(tmp_path):
         tmp_path / "f.zarr", zarr_format=2, encoding={"prediction_timedelta": {"units": "minutes", "dtype": "int64"}}
     )
     with pytest.raises(UserError, match=r"lead time of 0\.5 h; use netcdf"):
-        export(str(tmp_path / "f.zarr"), tmp_path / "out", Format.GRIB2, Wanted())
+        export(str(tmp_path / "f.zarr"), tmp_path / "out", Format.GRIB, Wanted())
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["export.json"]
 
 

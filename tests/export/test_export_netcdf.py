@@ -1,5 +1,7 @@
 """CF NetCDF: read back by xarray, equal to the store, with the names and units of the conventions."""
 
+import errno
+
 import h5py
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import xarray as xr
 from export_world import CHANNELS, INIT_TIMES, LEADS
 
 from fuxi_ens.channels import SURFACE, UPPER_AIR, channel
+from fuxi_ens.export import netcdf
 from fuxi_ens.export.parameters import PARAMETERS, netcdf_name
 from fuxi_ens.export.run import Format, export
 from fuxi_ens.export.source import Wanted
@@ -88,3 +91,29 @@ def test_every_variable_has_a_row():
         "z": 129, "t": 130, "u": 131, "v": 132, "q": 133, "t2m": 167, "d2m": 168, "sst": 34, "u10m": 165, "v10m": 166,
         "u100m": 131, "v100m": 132, "msl": 151, "ssr": 176, "ssrd": 169, "fdir": 228021, "ttr": 179, "tp": 228228,
     }  # fmt: skip
+
+
+def test_a_full_disk_is_told_after_hdf5_has_closed_its_file():
+    with netcdf._Sink("/dev/full", "r+b") as sink:
+        assert sink.write(memoryview(np.zeros(3))) == 24
+        with pytest.raises(OSError, match="/dev/full") as told:
+            sink.check()
+        assert told.value.errno == errno.ENOSPC
+
+
+def test_a_disk_that_fills_up_leaves_no_file_and_the_next_try_is_whole(ensemble, tmp_path, monkeypatch):
+    class Filling(netcdf._Sink):
+        def write(self, data):
+            if self.tell() > 20_000:
+                self.failure = OSError(errno.ENOSPC, "full")
+            return super().write(data)
+
+    wanted = Wanted(INIT_TIMES[:1], channels=("t2m", "msl"))
+    monkeypatch.setattr(netcdf, "_Sink", Filling)
+    with pytest.raises(OSError, match="full"):
+        export(ensemble[0], tmp_path, Format.NETCDF, wanted)
+    assert [path.name for path in tmp_path.iterdir()] == ["export.json"]
+    monkeypatch.undo()
+    (path,) = export(ensemble[0], tmp_path, Format.NETCDF, wanted)
+    with xr.open_dataset(path, decode_timedelta=True) as found:
+        assert found["t2m"].notnull().all()

@@ -67,10 +67,10 @@ def test_an_export_that_breaks_off_leaves_no_half_file(ensemble, tmp_path, monke
 
     monkeypatch.setattr(Source, "block", failing)
     with pytest.raises(OSError, match="gave up"):
-        export(ensemble[0], tmp_path, Format.GRIB2, Wanted(channels=("t2m", "msl")))
+        export(ensemble[0], tmp_path, Format.GRIB, Wanted(channels=("t2m", "msl")))
     assert names(tmp_path) == ["export.json"]
     monkeypatch.undo()
-    export(ensemble[0], tmp_path, Format.GRIB2, Wanted(channels=("t2m", "msl")))
+    export(ensemble[0], tmp_path, Format.GRIB, Wanted(channels=("t2m", "msl")))
     assert names(tmp_path) == ["2018-01-01T0000.grib2", "2018-01-01T1200.grib2", "export.json"]
 
 
@@ -79,7 +79,7 @@ def test_two_different_exports_do_not_mix(ensemble, tmp_path):
     with pytest.raises(UserError, match=r"holds an export with channels \['t2m'\], asked for is \['msl'\]"):
         export(ensemble[0], tmp_path, Format.NETCDF, Wanted(INIT_TIMES[:1], channels=("msl",)))
     with pytest.raises(UserError, match="holds an export with format netcdf"):
-        export(ensemble[0], tmp_path, Format.GRIB2, Wanted(INIT_TIMES[:1], channels=("t2m",)))
+        export(ensemble[0], tmp_path, Format.GRIB, Wanted(INIT_TIMES[:1], channels=("t2m",)))
     export(ensemble[0], tmp_path, Format.NETCDF, Wanted(INIT_TIMES[1:], channels=("t2m",)))
     assert len(names(tmp_path)) == 3
 
@@ -124,7 +124,7 @@ def test_an_unfinished_init_time_by_name_is_refused(unfinished, tmp_path):
 
 
 def test_only_levels_with_values_are_exported(unfinished, tmp_path):
-    export(unfinished, tmp_path / "out", Format.GRIB2, Wanted())
+    export(unfinished, tmp_path / "out", Format.GRIB, Wanted())
     assert '"z500",\n  "t850",\n  "t2m"' in (tmp_path / "out" / run.MANIFEST).read_text()
 
 
@@ -162,7 +162,7 @@ class TestCommand:
 
     def test_from_a_store(self, cli, ensemble, tmp_path):
         code, _ = cli(
-            "export", ensemble[0], "--format", "grib2", "--init", "2018-01-01T12:00:00", "--channels", "z500, t2m",
+            "export", ensemble[0], "--format", "grib", "--init", "2018-01-01T12:00:00", "--channels", "z500, t2m",
             "--members", "0-1", "--leads", "6-18/12", "--out", tmp_path,
         )  # fmt: skip
         assert code == 0
