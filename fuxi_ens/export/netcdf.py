@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import dask
 import numpy as np
@@ -21,9 +21,6 @@ from fuxi_ens.export.source import CONTROL_MEMBER, Source
 from fuxi_ens.files import open_atomic
 from fuxi_ens.stores.fields import ACCUMULATION_HOURS
 from fuxi_ens.times import hours
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 _INIT: Final = "forecast_reference_time"
 _DIMS: Final = {"number": "realization", "lead_time": "forecast_period", "level": "pressure_level"}
@@ -52,8 +49,8 @@ class _Sink(io.FileIO):
 
     failure: OSError | None = None
 
-    def write(self, data: "ReadableBuffer") -> int:
-        """Write all of it, or nothing any more once something has failed."""
+    def write(self, data: Any) -> int:
+        """Write all of a buffer, or nothing any more once something has failed."""
         rest = memoryview(data).cast("B")
         size = len(rest)
         try:
