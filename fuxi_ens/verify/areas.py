@@ -8,11 +8,11 @@ runs give equal bits.
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from fuxi_ens.grid import REGIONS, Float, area_weights
+from fuxi_ens.verify.compiled import compiled
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Areas:
         return np.stack([(by_row[columns] * row).sum(axis=0) for row, columns in pairs])
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _row_sums(points: Any, valid: Any, columns: Any, out: Any) -> None:
     """out[statistic, set, row] = sum over the valid columns of a set."""
     for k in range(points.shape[0]):
@@ -80,7 +80,7 @@ def _row_sums(points: Any, valid: Any, columns: Any, out: Any) -> None:
                 out[k, c, i] = total
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _count_rows(below: Any, equal: Any, valid: Any, columns: Any, out: Any) -> None:
     """Add to out[set, row, rank]."""
     for c in range(columns.shape[0]):

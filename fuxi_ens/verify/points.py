@@ -1,12 +1,21 @@
-"""What one pass over an ensemble gives at every point; NumPy. Members lie along the first axis."""
+"""What one pass over an ensemble gives at every point. Members lie along the first axis."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
+
+from fuxi_ens.verify import kernel
+from fuxi_ens.verify.compiled import compiled
 
 Field = NDArray[np.float32]
 Counts = NDArray[np.int32]
+
+_CRPS_POINTS: Final = 2**16
+"""Points that `crps` takes at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +46,61 @@ class Points:
         return np.stack([fair, standard, self.error**2, self.variance, self.error, np.abs(self.error)])
 
 
-def point_statistics(ensemble: Field, truth: Field) -> Points:
+def point_statistics(ensemble: NDArray[np.floating], truth: NDArray[np.floating]) -> Points:
     """Statistics of `ensemble` [number, latitude, longitude] and `truth`; NaN in any member or the truth gives NaN.
 
-    The truth is subtracted first, which keeps float32 geopotential accurate (verification.md 4.6).
+    The truth is subtracted first, which keeps float32 geopotential accurate (verification.md 4.6). float32 fields go
+    through the compiled kernel; others, and those of a few points, through `with_numpy`.
     """
+    if ensemble.dtype != np.float32 or truth.dtype != np.float32 or truth.size < kernel.LEAST_POINTS:
+        return with_numpy(ensemble, truth)
+    members, points = len(ensemble), truth.size
+    out = np.empty((kernel.OUTPUTS, points), np.float32)
+    kernel.run(_flat(ensemble, (members, points)), _flat(truth, (points,)), out)
+    fields = out.reshape(-1, *truth.shape)
+    absolute_error, difference, error, variance = fields[:4]
+    below, equal = fields[4:].view(np.int32)
+    return Points(absolute_error, difference, error, variance, below, equal, members)
+
+
+def crps(ensemble: Field, truth: Field, weight_of_difference: float, threads: int = 1) -> Field:
+    """Mean |x_i - y| minus so much of half the mean |x_i - x_j|, [latitude, longitude]; float32 fields.
+
+    1 gives the fair CRPS, 1 - 1/M the standard one. Beside the result it needs memory for `_CRPS_POINTS` points. The
+    field is cut among `threads`.
+    """
+    members, points = len(ensemble), truth.size
+    flat, observed = _flat(ensemble, (members, points)), _flat(truth, (points,))
+    result = np.empty(points, np.float32)
+
+    def part(start: int) -> None:
+        # A last piece that is too short for the kernel overlaps the one before.
+        piece = slice(max(0, min(start, points - kernel.LEAST_POINTS)), min(start + _CRPS_POINTS, points))
+        out = np.empty((kernel.OUTPUTS, piece.stop - piece.start), np.float32)
+        kernel.run(flat[:, piece], observed[piece], out, field_points=points)
+        np.subtract(out[0], np.float32(weight_of_difference) * out[1], out=result[piece])
+
+    starts = range(0, points, _CRPS_POINTS)
+    if threads == 1:
+        for start in starts:
+            part(start)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(part, starts))
+    return result.reshape(truth.shape)
+
+
+def _flat(array: Field, shape: tuple[int, ...]) -> Field:
+    """With one axis of points, copied only if latitude and longitude are not contiguous as they are."""
+    rows, columns = array.shape[-2:]
+    contiguous = array.strides[-2:] == (4 * columns, 4) or array.flags.c_contiguous
+    if not contiguous:
+        array = np.ascontiguousarray(array)
+    return as_strided(array, shape, (*array.strides[:-2], 4), writeable=False) if rows else array.reshape(shape)
+
+
+def with_numpy(ensemble: NDArray[np.floating], truth: NDArray[np.floating]) -> Points:
+    """What `point_statistics` gives, in the type of the arguments, slower and with two more ensembles of memory."""
     members = len(ensemble)
     shifted = ensemble - truth
     below, equal = (shifted < 0).sum(axis=0, dtype=np.int32), (shifted == 0).sum(axis=0, dtype=np.int32)
@@ -57,4 +116,15 @@ def point_statistics(ensemble: Field, truth: Field) -> Points:
 
 def counts_above(ensemble: Field, thresholds: NDArray[np.floating]) -> Counts:
     """Members strictly above each of `thresholds` [threshold, latitude, longitude], same dimensions."""
-    return np.stack([(ensemble > threshold).sum(axis=0, dtype=np.int32) for threshold in thresholds])
+    counts = np.zeros(thresholds.shape, np.int32)
+    _count_above(ensemble, np.asarray(thresholds, ensemble.dtype), counts)
+    return counts
+
+
+@compiled
+def _count_above(ensemble: Any, thresholds: Any, counts: Any) -> None:
+    for i in range(counts.shape[1]):
+        for m in range(ensemble.shape[0]):
+            for k in range(counts.shape[0]):
+                for j in range(counts.shape[2]):
+                    counts[k, i, j] += ensemble[m, i, j] > thresholds[k, i, j]
