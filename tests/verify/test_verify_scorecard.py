@@ -92,7 +92,8 @@ def test_sums_over_parts_add_to_the_whole(cuts):
 
     edges = [0, *sorted(cuts), 16]
     parts = [sums(slice(a, b)) for a, b in itertools.pairwise(edges)]
-    np.testing.assert_allclose(sum(parts), sums(slice(None)), rtol=1e-9)
+    # Parts of few points do not go through the compiled kernel: float32 per point, some of them of either sign.
+    np.testing.assert_allclose(sum(parts), sums(slice(None)), rtol=1e-5, atol=1e-5)
 
 
 def test_estimators_and_single_members():
