@@ -51,6 +51,11 @@ class RunPaths:
         return self.folder / "forecast.zarr"
 
     @property
+    def forecast_claims(self) -> Path:
+        """File whose locks say which process makes what of the forecast."""
+        return self.folder / "forecast.claims"
+
+    @property
     def scores(self) -> Path:
         """Statistics per system and init time."""
         return self.folder / "scores"

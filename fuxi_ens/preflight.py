@@ -1,5 +1,6 @@
 """Checks before anything is spent: stores, dates, disk, memory. Nothing is computed, nothing is written."""
 
+import os
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -8,7 +9,6 @@ from typing import Final
 
 import numpy as np
 
-from fuxi_ens import channels as vocabulary
 from fuxi_ens.config import Config
 from fuxi_ens.data.era5 import open_analysis, open_configured
 from fuxi_ens.data.preparation.plan import make_plan
@@ -17,7 +17,7 @@ from fuxi_ens.data.static import static_fields
 from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.files import existing_parent, require_writable
-from fuxi_ens.forecast.store import is_complete
+from fuxi_ens.forecast.estimate import ForecastEstimate, estimate, readable
 from fuxi_ens.launch import this_process
 from fuxi_ens.model.cost import Rates, training_hours
 from fuxi_ens.model.memory import Placement, run_memory
@@ -25,8 +25,6 @@ from fuxi_ens.model.summary import summarize
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.times import HISTORY, label
 from fuxi_ens.verify import open as verification
-
-_FLOAT = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ def _training_memory(config: Config) -> Finding:
     sharing = f" shared by {devices}" if train.parallel == "fsdp" and devices > 1 else ""
     return Finding(
         "training memory",
-        f"about {_bytes(most.total)} on {_each(devices)} in stage {name}: {_bytes(most.weights)} for "
+        f"about {readable(most.total)} on {_each(devices)} in stage {name}: {readable(most.weights)} for "
         f"weights, gradients and optimizer of {parameters:,} parameters{sharing}, the rest for activations",
     )
 
@@ -121,28 +119,38 @@ def _each(devices: int) -> str:
 
 def _forecast(config: Config) -> Iterator[Finding]:
     forecast, model = config.forecast, config.model
-    frame = model.height * model.width * _FLOAT
     init_times = forecast.init_times.times
     source = open_analysis(forecast.store or config.data.store, model.channels, model.grid, config.data.step_size)
     needed = np.unique([init_times - k * config.data.step_size for k in range(HISTORY)])
     absent = needed[~np.isin(needed, source.times)]
     if absent.size:
         raise StoreError(f"{source.store} lacks the initial frame at {label(absent[0])}; change forecast.init_times")
-    state = forecast.members * (HISTORY * len(model.channels) + len(forecast.channels) * forecast.leads_per_shard)
+    needs = estimate(config)
     yield Finding(
-        "forecast memory", f"{_bytes(state * frame)} for the states and one shard of {forecast.members} members"
+        "forecast memory",
+        f"about {readable(needs.device_bytes)} on the device and {readable(needs.host_bytes)} beside it in each "
+        f"process, for {needs.layout.block_size} members at once",
     )
-    missing = sum(not is_complete(RunPaths(config.run.folder).forecast, time) for time in init_times)
-    size = missing * forecast.members * forecast.steps * len(forecast.channels) * frame
     free = shutil.disk_usage(existing_parent(config.run.folder)).free
-    if size > free:
+    if needs.left_bytes > free:
         raise UserError(
-            f"the forecast needs up to {_bytes(size)} in {config.run.folder}, {_bytes(free)} are free; write fewer "
-            "forecast.channels, members or init times, or choose another run.folder"
+            f"the forecast needs up to {readable(needs.left_bytes)} in {config.run.folder}, {readable(free)} are free; "
+            "write fewer forecast.channels, lead times (forecast.lead_every_hours), members or init times, a coarser "
+            "grid (forecast.height, forecast.width), or choose another run.folder"
         )
-    variables = len({vocabulary.channel(name).variable for name in forecast.channels})
-    files = len(init_times) * variables * -(-forecast.steps // forecast.leads_per_shard)
-    yield Finding("forecast store", f"up to {_bytes(size)} still to write, {files} files in all; {_bytes(free)} free")
+    _require_inodes(config, needs)
+    yield Finding("forecast store", f"up to {needs}; {readable(free)} free")
+
+
+def _require_inodes(config: Config, needs: ForecastEstimate) -> None:
+    inodes = os.statvfs(existing_parent(config.run.folder)).f_favail
+    # Some file systems count none, and say 0.
+    wanted = needs.layout.inodes * needs.left // len(needs.layout.init_times)
+    if 0 < inodes < wanted:
+        raise UserError(
+            f"the forecast needs {wanted:,} inodes in {config.run.folder}, {inodes:,} are free; raise "
+            "forecast.leads_per_shard, or choose another run.folder"
+        )
 
 
 def _verification(config: Config) -> Iterator[Finding]:
@@ -179,11 +187,3 @@ def _verification(config: Config) -> Iterator[Finding]:
         f"{baseline.source}: {len(shared)} of {len(config.forecast.init_times.times)} init times, "
         f"{baseline.members} members, {len(baseline.lead_times)} lead times",
     )
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB"

@@ -9,6 +9,8 @@ import numpy as np
 import typer
 
 from fuxi_ens.config import load_config
+from fuxi_ens.errors import UserError
+from fuxi_ens.progress import is_main_process
 from pipelines.options import ConfigArgument, SetOption
 
 log = logging.getLogger(__name__)
@@ -29,26 +31,30 @@ def forecast(
     part: Annotated[
         slice | None,
         typer.Option(
-            parser=_read_part, metavar="K/N", help="Only every Nth init time from the Kth on, counted from 0."
+            parser=_read_part,
+            metavar="K/N",
+            help="Only every Nth work item (an init time, or a block of its members) from the Kth on, counted from 0.",
         ),
     ] = None,
     members: Annotated[int | None, typer.Option(help="Short for --set forecast.members=N.")] = None,
 ) -> None:
-    """Write the ensembles of forecast.init_times; init times already complete are left alone.
+    """Write the ensembles of forecast.init_times; what is already complete is left alone.
 
-    The store has WeatherBench 2 names and dims and opens with `xr.open_zarr`. Several processes may write different
-    parts of it at the same time, with the same bits as a single one.
+    The store has WeatherBench 2 names and dims and opens with `xr.open_zarr`. Processes that srun or torchrun starts
+    together divide the work, and so do several of these commands at the same time; the bits are those of a single one.
+    Exit code 1 if members were given up.
 
     Example: `fuxi-ens forecast configs/era5_64x32.yaml --init 2018-01-01 --init 2018-01-01T12:00:00`
     """
     from fuxi_ens.forecast.ensemble import run_forecast
+    from fuxi_ens.forecast.estimate import planned
 
     settings = load_config(
         config, [*(overrides or []), *([f"forecast.members={members}"] if members is not None else [])]
     )
-    chosen = np.array(init, dtype="datetime64[ns]") if init else settings.forecast.init_times.times
-    chosen = chosen[part or slice(None)]
-    if not chosen.size:
-        log.info("no init time falls into this part; nothing to do")
-        return
-    log.info("ensembles written to %s", run_forecast(settings, chosen))
+    chosen = np.array(init, dtype="datetime64[ns]") if init else None
+    log.info("%s", planned(settings))
+    summary = run_forecast(settings, chosen, part or slice(None))
+    log.info("%s", summary)
+    if summary.failed and is_main_process():
+        raise UserError(f"{len(summary.failed)} members were given up and are missing: {'; '.join(summary.failed)}")

@@ -28,6 +28,7 @@ from fuxi_ens.config.sections import (
     VerifyConfig,
 )
 from fuxi_ens.config.train import LeadStageConfig, StageConfig, TrainConfig
+from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.times import Leads, hours, label, lead_times
 
 __all__ = [
@@ -81,8 +82,18 @@ class Config(Section):
 
     @property
     def lead_times(self) -> Leads:
-        """Lead times of the forecast, [steps]."""
-        return lead_times(self.data.step_size, self.forecast.steps)
+        """Lead times of the forecast that are written, [lead_time]."""
+        every = self.forecast.lead_every_hours or self.data.step_size_hours
+        stride = every // self.data.step_size_hours
+        leads: Leads = lead_times(self.data.step_size, self.forecast.steps)[stride - 1 :: stride]
+        return leads
+
+    @property
+    def forecast_grid(self) -> LatLonGrid:
+        """Grid of the fields that are written."""
+        if self.forecast.height is None or self.forecast.width is None:
+            return self.model.grid
+        return LatLonGrid(self.forecast.height, self.forecast.width)
 
     @property
     def climatology_channels(self) -> tuple[str, ...]:
@@ -102,6 +113,7 @@ class Config(Section):
             )
         if not self.forecast.init_times.is_open:
             self._check_dates()
+        self._check_output()
         check_cascade(self.cascade, self.train.stages, self.data.step_size_hours, self.forecast.steps)
         if self.forecast.members < 2 and self.verify.estimator != "standard":
             raise ValueError(f"the {self.verify.estimator} CRPS needs forecast.members of at least 2")
@@ -133,6 +145,22 @@ class Config(Section):
             raise ValueError(
                 f"forecast.init_times hold {label(init_times[off_step][0])}, which is no multiple of "
                 f"data.step_size_hours {self.data.step_size_hours}; change start or every_hours"
+            )
+
+    def _check_output(self) -> None:
+        """Lead times and grid of the written fields must fit the model's steps and grid."""
+        forecast, step, last = self.forecast, self.data.step_size_hours, self.forecast.steps * self.data.step_size_hours
+        every = forecast.lead_every_hours or step
+        if every % step or last % every:
+            raise ValueError(
+                f"forecast.lead_every_hours {every} must be a multiple of data.step_size_hours {step} and divide the "
+                f"last lead time, {last} h; change it or forecast.steps"
+            )
+        grid = self.forecast_grid
+        if grid.height > self.model.height or grid.width > self.model.width:
+            raise ValueError(
+                f"forecast.height and width {grid.height}x{grid.width} are finer than the model's "
+                f"{self.model.height}x{self.model.width}; choose a coarser grid, or leave them out"
             )
 
     def _report_shows_what_is_scored(self, report: ReportConfig) -> None:

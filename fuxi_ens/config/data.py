@@ -14,6 +14,7 @@ from pydantic import (
 
 from fuxi_ens import channels as vocabulary
 from fuxi_ens.config.base import Period, Periods, Section
+from fuxi_ens.config.fields import KeepBits
 from fuxi_ens.times import hours
 
 
@@ -72,17 +73,8 @@ class PrepareConfig(Section):
     """Times in one file; a chunk always holds one."""
     codec: Literal["blosc-lz4", "blosc-zstd"] = "blosc-lz4"
     codec_level: Annotated[int, Field(ge=0, le=9)] = 5
-    keep_bits: dict[str, Annotated[int, Field(ge=1, le=23)]] = Field(default_factory=dict)
+    keep_bits: KeepBits = Field(default_factory=dict)
     """Mantissa bits to keep, by channel name without level (z, t, u10m, tp); others keep all 23."""
-
-    @field_validator("keep_bits")
-    @classmethod
-    def _known(cls, bits: dict[str, int]) -> dict[str, int]:
-        known = vocabulary.VARIABLES
-        unknown = sorted(set(bits) - set(known))
-        if unknown:
-            raise ValueError(f"keep_bits names {unknown}; variables are {sorted(known)}")
-        return bits
 
 
 class ClimatologyStoreConfig(Section):

@@ -54,6 +54,13 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _known_variables(bits: dict[str, int]) -> dict[str, int]:
+    unknown = sorted(set(bits) - set(vocabulary.VARIABLES))
+    if unknown:
+        raise ValueError(f"keep_bits names {unknown}; variables are {sorted(vocabulary.VARIABLES)}")
+    return bits
+
+
 def _written_date(value: Any) -> Any:
     if not isinstance(value, (str, date)):
         raise ValueError(f"dates are written like 1979-01-01 or 1979-01-01T06:00, got {value!r}")  # noqa: TRY004
@@ -81,6 +88,8 @@ def _with_the_basis(names: tuple[str, ...]) -> tuple[str, ...]:
 
 FamilyNames = Annotated[tuple[FamilyName, ...], AfterValidator(_with_the_basis)]
 Time = Annotated[datetime, BeforeValidator(_written_date), AfterValidator(_utc)]
+KeepBits = Annotated[dict[str, Annotated[int, Field(ge=1, le=23)]], AfterValidator(_known_variables)]
+"""Bits of the mantissa by channel name without level."""
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Members = Annotated[int, Field(ge=2)]

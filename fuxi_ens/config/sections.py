@@ -17,6 +17,7 @@ from fuxi_ens.config.fields import (
     DrawsName,
     Estimator,
     FamilyNames,
+    KeepBits,
     LowerIsBetter,
     Precision,
     RegionNames,
@@ -40,7 +41,7 @@ class ForecastConfig(Section):
     """Ensemble generation."""
 
     # They decide whether a run goes on, not what it computes.
-    bookkeeping = frozenset({"guard_factor", "on_failure"})
+    bookkeeping = frozenset({"guard_factor", "on_failure", "leads_in_flight"})
 
     init_times: InitTimes
     members: PositiveInt = 50
@@ -55,10 +56,23 @@ class ForecastConfig(Section):
     """Members that pass the network together; fixed, so that a member's bits do not depend on their number."""
     precision: Precision = "float32"
     """Autocast type of the network; norms, noise and fields stay float32."""
+    members_per_item: PositiveInt | None = None
+    """Members of one work item, and of one file; a multiple of members_per_batch wastes nothing. Null takes all,
+    which is best for scores and readers; fewer divide the ensemble, and the memory it takes, among processes."""
     channels: Channels = vocabulary.CHANNELS_78
     """Channels to write."""
+    lead_every_hours: PositiveInt | None = None
+    """Write only lead times that are multiples of it; null writes every step."""
+    height: PositiveInt | None = None
+    """Rows of the written fields, which are regridded conservatively (121 for 1.5 degrees); null keeps the model's."""
+    width: PositiveInt | None = None
+    """Points of a row of the written fields (240 for 1.5 degrees)."""
+    keep_bits: KeepBits = Field(default_factory=dict)
+    """Mantissa bits to keep, by channel name without level (z, t, u10m, tp); others keep all 23."""
     leads_per_shard: PositiveInt = 20
-    """Lead times per file; a file holds all members."""
+    """Lead times per file."""
+    leads_in_flight: PositiveInt = 4
+    """Lead times that may wait to be written while the model goes on; each takes the memory of its fields."""
     store: str = ""
     """Analysis that gives the initial frames; empty means data.store."""
     guard_factor: Annotated[float, Field(ge=1)] | Literal["off"] = 2.0
@@ -73,6 +87,29 @@ class ForecastConfig(Section):
         if self.draws == "antithetic" and self.members % 2:
             raise ValueError(f"antithetic members come in pairs, got members {self.members}; take {self.members + 1}")
         return self
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.height is None) != (self.width is None):
+            raise ValueError(f"height {self.height} and width {self.width} of the written fields: give both or none")
+        return self
+
+    @property
+    def numbers(self) -> range:
+        """Numbers of the members, with the control member."""
+        return range(self.members + self.control)
+
+    @property
+    def member_blocks(self) -> tuple[range, ...]:
+        """Members of the work items of one init time."""
+        numbers, size = self.numbers, self.members_per_item or len(self.numbers)
+        return tuple(numbers[first : first + size] for first in range(0, len(numbers), size))
+
+    @property
+    def item_count(self) -> int:
+        """Work items of the run: init times times blocks of members."""
+        init_times = 1 if self.init_times.is_open else len(self.init_times.times)
+        return init_times * len(self.member_blocks)
 
 
 class ClimatologyConfig(Section):

@@ -15,8 +15,8 @@ from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.export.netcdf import write_netcdf
 from fuxi_ens.export.source import Source, Wanted, choose
 from fuxi_ens.files import write_atomic
-from fuxi_ens.forecast.store import is_complete
 from fuxi_ens.progress import progress
+from fuxi_ens.stores.finished import finished, is_ours
 from fuxi_ens.times import Times, hours, label
 from fuxi_ens.verify.open import ForecastStore, open_forecast
 
@@ -34,8 +34,6 @@ class Format(StrEnum):
     """GRIB2."""
 
 
-_OURS = "weights_hash"
-"""Attribute of the stores that `fuxi-ens forecast` writes, which mark the init times that are finished."""
 _SUFFIX = {Format.NETCDF: ".nc", Format.GRIB: ".grib2"}
 
 
@@ -59,8 +57,8 @@ def export(store: str, folder: Path, file_format: Format, wanted: Wanted, *, per
     what the store lacks and for a folder with another export, before anything is written.
     """
     opened = open_forecast(store)
-    finished = _finished(Path(store), opened, wanted.init_times)
-    source = choose(opened, Wanted(finished, wanted.members, wanted.lead_hours, wanted.channels))
+    init_times = _finished(Path(store), opened, wanted.init_times)
+    source = choose(opened, Wanted(init_times, wanted.members, wanted.lead_hours, wanted.channels))
     write = _writer(file_format)
     _claim(folder, _manifest(source, file_format, per_variable))
     pieces = list(_pieces(source, folder, _SUFFIX[file_format], per_variable))
@@ -95,10 +93,10 @@ def _writer(file_format: Format) -> _Write:
 
 def _finished(folder: Path, store: ForecastStore, wanted: Times | None) -> Times | None:
     """The init times that are wholly in a store of ours; stores of other origin do not tell."""
-    if _OURS not in store.dataset.attrs or not folder.is_dir():
+    if not is_ours(store.dataset.attrs) or not folder.is_dir():
         return wanted
     asked = np.intersect1d(store.init_times, store.init_times if wanted is None else wanted)
-    done = np.array([is_complete(folder, time) for time in asked], dtype=bool)
+    done = finished(folder, asked)
     if done.all():
         return wanted
     if wanted is not None or not done.any():
@@ -106,8 +104,8 @@ def _finished(folder: Path, store: ForecastStore, wanted: Times | None) -> Times
             f"{store.source}: the forecast from {label(asked[~done][0])} is not finished; run `fuxi-ens forecast` again"
         )
     log.warning("%d of %d init times are not finished and are left out", (~done).sum(), len(done))
-    finished: Times = asked[done]
-    return finished
+    left: Times = asked[done]
+    return left
 
 
 def _manifest(source: Source, file_format: Format, per_variable: bool) -> _Manifest:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +11,49 @@ from fuxi_ens.checkpoint import LeadModels, load_models
 from fuxi_ens.config import Config
 from fuxi_ens.device import choose_device
 from fuxi_ens.errors import UserError
+from fuxi_ens.forecast.claims import Claims, claimed
 from fuxi_ens.forecast.draws import Draws
 from fuxi_ens.forecast.guard import Guard
 from fuxi_ens.forecast.initial import InitialConditions, open_initial_conditions
 from fuxi_ens.forecast.rollout import EnsembleSettings, rollout
 from fuxi_ens.forecast.sink import FailedMember, ForecastPlan, OpenSink, Sink, WorkItem
 from fuxi_ens.forecast.store_sink import open_store_sink
+from fuxi_ens.launch import this_process
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.progress import progress
 from fuxi_ens.provenance import provenance
+from fuxi_ens.stores.finished import failures, finished
 from fuxi_ens.times import Times, label
 
 
+@dataclass(frozen=True, slots=True)
+class ForecastSummary:
+    """How a run's forecast stands."""
+
+    store: Path
+    done: int
+    """Init times that are complete, of all of the run."""
+    left: int
+    failed: tuple[str, ...]
+    """Members that were given up."""
+
+    def __str__(self) -> str:
+        rest = f", {self.left} left: run the same command again, or the other parts" if self.left else ""
+        return f"{self.done} of {self.done + self.left} init times complete in {self.store}{rest}"
+
+
 def run_forecast(
-    config: Config, chosen: Times | None = None, open_sinks: Sequence[OpenSink] = (open_store_sink,)
-) -> Path:
-    """Make the ensembles of the config's init times, or of the `chosen` ones among them; returns the store's path."""
+    config: Config,
+    chosen: Times | None = None,
+    part: slice = slice(None),
+    open_sinks: Sequence[OpenSink] = (open_store_sink,),
+) -> ForecastSummary:
+    """Make the ensembles of the config's init times, or of the `chosen` ones among them.
+
+    `part` picks some of their work items. Processes of one launcher, and others at the same folder, divide the items
+    among themselves. Returns when all of them are finished, whoever made them. Raises UserError for settings that do
+    not fit the model.
+    """
     paths = RunPaths(config.run.folder)
     models = load_models(paths.model, choose_device(config.run.threads))
     _require_configured(config, models, paths.model)
@@ -33,19 +61,49 @@ def run_forecast(
     wanted = _wanted(config, chosen)
     initial.require(wanted)
     plan = _plan(config, models, initial.store)
-    items = [item for item in plan.items if item.init_time in wanted]
-    with ExitStack() as stack, progress("forecasting", len(items) * config.forecast.steps) as advance:
+    numbers = [number for number, item in enumerate(plan.items) if item.init_time in wanted][part]
+    with ExitStack() as stack:
+        claims = Claims(paths.forecast_claims)
+        stack.callback(claims.close)
         sinks = []
         for open_sink in open_sinks:
             sinks.append(open_sink(plan))
             stack.callback(sinks[-1].close)
-        for item in items:
-            if all(sink.is_finished(item) for sink in sinks):
-                advance(config.forecast.steps, "already there")
+        _make_all(plan, models, initial, sinks, _Share(numbers, claims))
+    return _summary(config)
+
+
+@dataclass(frozen=True)
+class _Share:
+    """Items that this process is to see finished, by number."""
+
+    numbers: Sequence[int]
+    claims: Claims
+
+
+def _make_all(
+    plan: ForecastPlan, models: LeadModels, initial: InitialConditions, sinks: Sequence[Sink], share: _Share
+) -> None:
+    process, steps = this_process(), plan.config.forecast.steps
+
+    def is_finished(number: int) -> bool:
+        return all(sink.is_finished(plan.items[number]) for sink in sinks)
+
+    with progress("forecasting", len(share.numbers) * steps) as advance:
+        for number, to_make in claimed(share.numbers, process.rank, process.world, is_finished, share.claims):
+            item = plan.items[number]
+            if not to_make:
+                advance(steps, "already there")
                 continue
-            for _ in _make(config, models, initial, item, sinks):
-                advance(1, label(item.init_time))
-    return paths.forecast
+            for _ in _make(plan.config, models, initial, item, sinks):
+                advance(1, str(item))
+
+
+def _summary(config: Config) -> ForecastSummary:
+    store, init_times = RunPaths(config.run.folder).forecast, config.forecast.init_times.times
+    done = int(finished(store, init_times).sum())
+    failed = [str(member["reason"]) for member in failures(store, init_times)]
+    return ForecastSummary(store, done, len(init_times) - done, tuple(failed))
 
 
 def _require_configured(config: Config, models: LeadModels, folder: Path) -> None:
@@ -95,11 +153,14 @@ def _wanted(config: Config, chosen: Times | None) -> Times:
 
 
 def _plan(config: Config, models: LeadModels, source: str) -> ForecastPlan:
-    members = _settings(config).numbers
     return ForecastPlan(
         config=config,
         channels=models.channels,
-        items=tuple(WorkItem(init_time, members) for init_time in config.forecast.init_times.times),
+        items=tuple(
+            WorkItem(init_time, numbers)
+            for init_time in config.forecast.init_times.times
+            for numbers in config.forecast.member_blocks
+        ),
         attributes={**provenance(config, config.forecast), "analysis_store": source, **_origin(models)},
     )
 

@@ -1,13 +1,18 @@
-"""The ensemble store as a sink: lead times wait until a shard is full."""
+"""The ensemble store as a sink: fields are made, collected and written behind the back of the model."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 
-from fuxi_ens.config import Config
 from fuxi_ens.data.era5 import Frames
+from fuxi_ens.forecast.layout import layout_of
+from fuxi_ens.forecast.shard import FieldMaker, Shard
 from fuxi_ens.forecast.sink import FailedMember, ForecastPlan, WorkItem
-from fuxi_ens.forecast.store import ForecastStore, Layout
+from fuxi_ens.forecast.store import ForecastStore
+from fuxi_ens.forecast.writer import BackgroundWriter
+from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.times import lead_times
 
@@ -15,52 +20,76 @@ from fuxi_ens.times import lead_times
 def open_store_sink(plan: ForecastPlan) -> "StoreSink":
     """Create the run's store, or open it to go on. Raises StoreError when another forecast is there."""
     config = plan.config
-    path = RunPaths(config.run.folder).forecast
-    store = ForecastStore(path, _layout(config), config.forecast.channels, plan.attributes)
-    return StoreSink(store, [plan.channels.index(name) for name in config.forecast.channels], config)
+    layout = layout_of(config)
+    grids = {"grid": _grid(layout.grid, config.model.grid)}
+    store = ForecastStore(RunPaths(config.run.folder).forecast, layout, {**plan.attributes, **grids})
+    # Place of each step of the model among the lead times that are written.
+    steps = lead_times(config.data.step_size, config.forecast.steps)
+    written = {int(np.flatnonzero(steps == lead)[0]): place for place, lead in enumerate(layout.lead_times)}
+    columns = [plan.channels.index(name) for name in layout.channels]
+    return StoreSink(
+        store, FieldMaker(layout, config.model.grid), written, columns, waiting=config.forecast.leads_in_flight
+    )
 
 
 class StoreSink:
     """Writes items into a store; see `Sink`."""
 
-    def __init__(self, store: ForecastStore, columns: list[int], config: Config) -> None:
-        """`columns` are the places of the written channels among those of the frames."""
-        self._store, self._columns = store, columns
-        self._steps, self._leads_per_shard = config.forecast.steps, config.forecast.leads_per_shard
-        self._waiting: list[Frames] = []
-        self._written = 0
+    def __init__(
+        self, store: ForecastStore, maker: FieldMaker, written: dict[int, int], columns: list[int], *, waiting: int
+    ) -> None:
+        """Start the writer.
+
+        Args:
+            store: Where the fields go.
+            maker: How they are made.
+            written: Lead time index in the store of each lead time index of the model that is written.
+            columns: Places of the written channels among those of the frames.
+            waiting: Lead times that may wait.
+        """
+        self._store, self._maker, self._places, self._columns = store, maker, written, columns
+        self._writer = BackgroundWriter(waiting)
+        self._shard: Shard | None = None
 
     def is_finished(self, item: WorkItem) -> bool:
         """Whether the store has all of the item."""
-        return self._store.is_complete(item.init_time)
+        return self._store.is_finished(item.init_time, item.numbers)
 
     def begin(self, item: WorkItem) -> None:
         """Forget what waits of an item that was given up."""
-        self._waiting.clear()
-        self._written = 0
+        self._writer.submit(self._forget)
 
     def write(self, item: WorkItem, lead: int, numbers: Sequence[int], ens_MCHW: Frames) -> None:
-        """Keep what is written; full shards go to disk."""
-        self._waiting.append(ens_MCHW[:, self._columns])
-        if len(self._waiting) == self._leads_per_shard or lead + 1 == self._steps:
-            self._store.write(item.init_time, self._written, np.stack(self._waiting, axis=1))
-            self._written += len(self._waiting)
-            self._waiting.clear()
+        """Hand over what is written of a lead time; waits while too many are on their way."""
+        if lead in self._places:
+            place, chosen = self._places[lead], ens_MCHW[:, self._columns]
+            self._writer.submit(lambda: self._take(item, place, numbers, chosen))
 
     def finish(self, item: WorkItem, failed: Sequence[FailedMember] = ()) -> None:
-        """Mark the item."""
-        self._store.mark_complete(item.init_time)
+        """Have the item marked once its fields are on disk."""
+        note = json.dumps([asdict(member) for member in failed]).encode() if failed else b""
+        self._writer.submit(lambda: self._store.finish(item.init_time, item.numbers, note))
 
     def close(self) -> None:
-        """Nothing waits."""
+        """Wait for the disk."""
+        self._writer.close()
+
+    # From here on in the writer's thread.
+
+    def _forget(self) -> None:
+        self._shard = None
+
+    def _take(self, item: WorkItem, place: int, numbers: Sequence[int], chosen_MCHW: Frames) -> None:
+        if self._shard is None:
+            self._shard = Shard(self._store.layout, item.numbers, place)
+        self._maker.fill(self._shard, place, numbers, chosen_MCHW)
+        if self._shard.is_full:
+            shard, self._shard = self._shard, None
+            for name, values in shard.take():
+                self._store.write(item.init_time, item.numbers, shard.first_lead, name, values)
 
 
-def _layout(config: Config) -> Layout:
-    return Layout(
-        init_times=config.forecast.init_times.times,
-        members=config.forecast.members,
-        lead_times=lead_times(config.data.step_size, config.forecast.steps),
-        channels=config.forecast.channels,
-        grid=config.model.grid,
-        leads_per_shard=config.forecast.leads_per_shard,
-    )
+def _grid(written: LatLonGrid, model: LatLonGrid) -> str:
+    """What readers should know of the grid."""
+    size = f"{written.height}x{written.width} latitude-longitude"
+    return size if written == model else f"{size}, regridded conservatively from {model.height}x{model.width}"

@@ -71,7 +71,7 @@ def make_job(
         _require_whole_groups(config, job)
         return job
     if kind is JobKind.FORECAST:
-        parts = min(parts or site.forecast_tasks, len(config.forecast.init_times.times))
+        parts = min(parts or site.forecast_tasks, config.forecast.item_count)
         return Job(kind, name, site.gpu, limit, gpus_per_node=min(site.gpu.gpus_per_node, 1), parts=parts)
     return Job(kind, name, site.cpu, limit)
 

@@ -6,7 +6,9 @@ Fields are asked for by scored name (z500, tp, ws10m) and come in file units. Op
 parallelizes over whole blocks, and chunks inside such a task would only be scheduled twice.
 """
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
@@ -16,8 +18,11 @@ import xarray as xr
 from fuxi_ens.channels import Variable, channel, components
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores import Fields, OpenStore, open_store
+from fuxi_ens.stores.finished import finished, is_ours
 from fuxi_ens.stores.names import accepted
 from fuxi_ens.times import Leads, Times, label
+
+log = logging.getLogger(__name__)
 
 _FORECAST_NAMES: Final = {"time": "init_time", "prediction_timedelta": "lead_time", "number": "number"}
 _ANALYSIS_NAMES: Final = {"time": "valid_time"}
@@ -90,6 +95,20 @@ class ForecastStore(Store):
     def members(self) -> int:
         """Ensemble size M."""
         return int(self.dataset.sizes["number"])
+
+    def whole(self) -> Self:
+        """Without the init times that `fuxi-ens forecast` has not finished; stores of other origin are whole.
+
+        Raises StoreError when nothing is left.
+        """
+        if not is_ours(self.dataset.attrs):
+            return self
+        done = finished(Path(self.source), self.init_times)
+        if not done.any():
+            raise StoreError(f"{self.source} holds no complete init time yet; run `fuxi-ens forecast` to the end")
+        if not done.all():
+            log.warning("%s: %d of %d init times are not complete and left out", self.source, (~done).sum(), len(done))
+        return replace(self, dataset=self.dataset.isel(init_time=np.flatnonzero(done)))
 
     def ensemble(self, name: str, init_time: np.datetime64, lead_times: Leads) -> xr.DataArray:
         """Members of one forecast, [lead_time, number, latitude, longitude], in memory."""

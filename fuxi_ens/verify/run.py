@@ -132,7 +132,7 @@ def open_systems(config: Config, forecast_store: str) -> tuple[tuple[System, ...
     truth_source = section.truth or config.data.store
     truth = open_analysis(truth_source).require(section.channels)
     baseline_truth = open_analysis(section.baseline_truth or truth_source).require(section.channels)
-    forecast = open_forecast(forecast_store).require(section.channels)
+    forecast = open_forecast(forecast_store).whole().require(section.channels)
     baseline = open_forecast(section.baseline).require(section.channels)
     for store in (forecast, baseline, baseline_truth):
         if store.grid != truth.grid:

@@ -8,12 +8,14 @@ import pytest
 import xarray as xr
 from export_world import INIT_TIMES, LEADS
 from makers import make_ensemble
+from stored_forecast import write_frames
 
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.export import run
 from fuxi_ens.export.run import Format, export
 from fuxi_ens.export.source import Wanted
-from fuxi_ens.forecast.store import ForecastStore, Layout
+from fuxi_ens.forecast.layout import Layout
+from fuxi_ens.forecast.store import ForecastStore
 from fuxi_ens.grid import LatLonGrid
 from pipelines.__main__ import main
 
@@ -105,9 +107,9 @@ def test_what_the_store_lacks_is_refused_before_anything_is_written(ensemble, tm
 def unfinished(tmp_path):
     """A store of ours of two init times, the first of which is finished; t only at 850 hPa, z only at 500."""
     layout = Layout(INIT_TIMES, 2, LEADS, ("z500", "t850", "t2m"), LatLonGrid(8, 16), 2)
-    store = ForecastStore(tmp_path / "ours.zarr", layout, layout.channels, {"weights_hash": "w", "config_hash": "c"})
-    store.write(INIT_TIMES[0], 0, np.ones((2, 3, 3, 8, 16), np.float32))
-    store.mark_complete(INIT_TIMES[0])
+    store = ForecastStore(tmp_path / "ours.zarr", layout, {"weights_hash": "w", "config_hash": "c"})
+    write_frames(store, INIT_TIMES[0], 0, np.ones((2, len(LEADS), 3, 8, 16), np.float32))
+    store.finish(INIT_TIMES[0], range(2))
     return str(tmp_path / "ours.zarr")
 
 

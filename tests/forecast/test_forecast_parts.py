@@ -8,6 +8,7 @@ import pytest
 import torch
 import xarray as xr
 import zarr
+from stored_forecast import write_frames
 from tiny_run import digest, new_run, randomize, start, write_settings
 from typer.testing import CliRunner
 
@@ -15,19 +16,22 @@ from fuxi_ens.checkpoint import save_checkpoint
 from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import StoreError
 from fuxi_ens.forecast import ensemble
-from fuxi_ens.forecast.store import ForecastStore, Layout, is_complete
+from fuxi_ens.forecast.layout import Layout
+from fuxi_ens.forecast.store import ForecastStore
 from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.paths import RunPaths
+from fuxi_ens.stores.finished import finished
 from fuxi_ens.train.setup import initial_model
 from pipelines.__main__ import app
 
 INIT_TIMES = np.array(["2018-01-01T00", "2018-01-01T12"], dtype="datetime64[ns]")
+BOTH = range(2)
 LAYOUT = Layout(INIT_TIMES, 2, np.array([6], dtype="timedelta64[h]"), ("z500", "t2m"), LatLonGrid(4, 8), 2)
 FIVE = {"forecast.init_times": {"start": "2018-01-02", "end": "2018-01-03", "every_hours": 6}}
 
 
 def open_store(path, config_hash="abc"):
-    return ForecastStore(path, LAYOUT, LAYOUT.channels, {"config_hash": config_hash})
+    return ForecastStore(path, LAYOUT, {"config_hash": config_hash})
 
 
 @pytest.fixture
@@ -58,13 +62,13 @@ class TestCreation:
 
         def happen():
             first = open_store(path)
-            first.write(INIT_TIMES[0], 0, frames)
-            first.mark_complete(INIT_TIMES[0])
+            write_frames(first, INIT_TIMES[0], 0, frames)
+            first.finish(INIT_TIMES[0], BOTH)
 
         meanwhile(happen)
         second = open_store(path)
-        assert [second.is_complete(time) for time in INIT_TIMES] == [True, False]
-        second.write(INIT_TIMES[1], 0, 2 * frames)
+        assert [second.is_finished(time, BOTH) for time in INIT_TIMES] == [True, False]
+        write_frames(second, INIT_TIMES[1], 0, 2 * frames)
         with xr.open_zarr(path, chunks=None, decode_timedelta=True) as dataset:
             assert dataset["2m_temperature"].values[:, 0, 0, 0, 0].tolist() == [3.0, 6.0]
 
@@ -91,13 +95,13 @@ class TestCreation:
         assert list(path.parent.iterdir()) == [path]
 
     def test_markers_go_with_their_store(self, path):
-        open_store(path).mark_complete(INIT_TIMES[0])
+        open_store(path).finish(INIT_TIMES[0], BOTH)
         moved = path.rename(path.with_name("g.zarr"))
-        assert is_complete(moved, INIT_TIMES[0])
-        assert not open_store(path).is_complete(INIT_TIMES[0])
+        assert finished(moved, INIT_TIMES[:1]).all()
+        assert not open_store(path).is_finished(INIT_TIMES[0], BOTH)
 
     def test_readers_do_not_stumble_over_markers(self, path):
-        open_store(path).mark_complete(INIT_TIMES[0])
+        open_store(path).finish(INIT_TIMES[0], BOTH)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert "2m_temperature" in dict(zarr.open_group(path, mode="r").members())
@@ -108,30 +112,32 @@ class TestCreation:
 class TestParts:
     @pytest.fixture
     def forecast(self, world, tmp_path, monkeypatch):
-        """Runs the command without its work; returns exit code and the init times it was to do."""
+        """Runs the command without its work; returns exit code and the init times and the part it was to do."""
         settings = write_settings(new_run(world, tmp_path / "run", FIVE), tmp_path / "run.yaml")
 
         def run(*arguments):
             asked = []
-            monkeypatch.setattr(ensemble, "run_forecast", lambda config, chosen: asked.extend(chosen))
+
+            def note(config, chosen, part):
+                asked.append((None if chosen is None else chosen.astype("datetime64[h]").astype(str).tolist(), part))
+                return ensemble.ForecastSummary(tmp_path, 5, 0, ())
+
+            monkeypatch.setattr(ensemble, "run_forecast", note)
             result = CliRunner().invoke(app, ["forecast", str(settings), *arguments])
-            return result.exit_code, np.array(asked, dtype="datetime64[h]").astype(str).tolist()
+            return result.exit_code, *asked
 
         return run
 
     def test_without_a_part_all_are_done(self, forecast):
-        assert forecast() == (0, ["2018-01-02T00", "2018-01-02T06", "2018-01-02T12", "2018-01-02T18", "2018-01-03T00"])
+        assert forecast() == (0, (None, slice(None)))
 
     def test_a_part_is_every_nth(self, forecast):
-        assert forecast("--part", "0/2") == (0, ["2018-01-02T00", "2018-01-02T12", "2018-01-03T00"])
-        assert forecast("--part", "1/2") == (0, ["2018-01-02T06", "2018-01-02T18"])
+        assert forecast("--part", "1/2") == (0, (None, slice(1, None, 2)))
 
     def test_a_part_of_chosen_init_times(self, forecast):
         chosen = ["--init", "2018-01-02T06:00:00", "--init", "2018-01-02T12:00:00"]
-        assert forecast(*chosen, "--part", "1/2") == (0, ["2018-01-02T12"])
-
-    def test_a_part_that_is_empty_is_done(self, forecast):
-        assert forecast("--part", "7/8") == (0, [])
+        expected = ["2018-01-02T06", "2018-01-02T12"]
+        assert forecast(*chosen, "--part", "1/2") == (0, (expected, slice(1, None, 2)))
 
     @pytest.mark.parametrize("part", ["2/2", "1", "-1/2", "0/0", "1/2/3"])
     def test_what_is_no_part_is_refused(self, forecast, part):
@@ -156,4 +162,4 @@ def test_parts_at_the_same_moment_equal_a_single_process(world, tmp_path):
         process.stderr.close()
     whole, parts = (digest(RunPaths(config.run.folder).forecast) for config in configs)
     assert whole == parts
-    assert ".complete/2018-01-02T12:00" in whole
+    assert ".complete/2018-01-02T12:00_0-1" in whole

@@ -101,7 +101,7 @@ def test_all_that_was_asked_for_is_there(complete):
     assert len(got.data_vars) == len(WRITTEN)
     assert got["2m_temperature"].notnull().all()
     assert got["temperature"].sel(level=500).isnull().all()
-    assert markers(complete) == ["2018-01-02T00:00", "2018-01-02T12:00"]
+    assert markers(complete) == ["2018-01-02T00:00_0-1", "2018-01-02T12:00_0-1"]
 
 
 def test_members_and_init_times_differ(complete):
@@ -136,7 +136,11 @@ class Killed(BaseException):
     """Stands for any sudden end of the process."""
 
 
-@pytest.mark.parametrize("after", range(5))
+VARIABLES = len(WRITTEN)
+"""One channel each."""
+
+
+@pytest.mark.parametrize("after", [0, 1, VARIABLES, 2 * VARIABLES, 3 * VARIABLES + 2, 4 * VARIABLES])
 def test_a_forecast_stopped_anywhere_continues_to_the_same_bits(run, complete, monkeypatch, after):
     config = run()
     write, done = ForecastStore.write, []
@@ -149,12 +153,12 @@ def test_a_forecast_stopped_anywhere_continues_to_the_same_bits(run, complete, m
 
     with monkeypatch.context() as patch:
         patch.setattr(ForecastStore, "write", dying)
-        if after < 4:
+        if after < 4 * VARIABLES:
             with pytest.raises(Killed):
                 run_forecast(config)
         else:
             run_forecast(config)
-    assert len(markers(config)) == after // 2
+    assert len(markers(config)) == after // (2 * VARIABLES)
     run_forecast(config)
     assert same_bits(arrays(config), arrays(complete))
     assert len(markers(config)) == 2
@@ -174,7 +178,7 @@ def test_complete_init_times_are_not_done_again(run, monkeypatch):
 def test_only_unmarked_init_times_are_done_again(run, complete, monkeypatch):
     config = run()
     run_forecast(config)
-    (RunPaths(config.run.folder).forecast / ".complete" / "2018-01-02T12:00").unlink()
+    (RunPaths(config.run.folder).forecast / ".complete" / "2018-01-02T12:00_0-1").unlink()
     started = []
     real = ensemble.rollout
     monkeypatch.setattr(ensemble, "rollout", lambda *a: started.append(a[2]) or real(*a))
@@ -193,7 +197,7 @@ def test_other_settings_in_the_same_folder_are_refused(run, change):
 def test_another_model_in_the_same_folder_is_refused(run):
     config = run()
     run_forecast(config)
-    (RunPaths(config.run.folder).forecast / ".complete" / "2018-01-02T12:00").unlink()
+    (RunPaths(config.run.folder).forecast / ".complete" / "2018-01-02T12:00_0-1").unlink()
     folder = RunPaths(config.run.folder).model
     checkpoint = load_checkpoint(folder)
     save_checkpoint(folder, randomize(checkpoint.model, seed=1), 6, checkpoint.provenance)

@@ -9,14 +9,18 @@ import pandas as pd
 import pytest
 import xarray as xr
 import zarr
+from stored_forecast import write_frames
 
 from fuxi_ens.errors import StoreError
-from fuxi_ens.forecast.store import ForecastStore, Layout, is_complete
+from fuxi_ens.forecast.layout import Layout
+from fuxi_ens.forecast.store import ForecastStore
 from fuxi_ens.grid import LatLonGrid
+from fuxi_ens.stores.finished import finished
 
 IN_MODEL = ("z500", "z850", "t500", "t850", "q850", "t2m", "ssr", "tp")
 WRITTEN = ("z500", "t850", "q850", "t2m", "ssr", "tp")
 INIT_TIMES = pd.date_range("2018-01-01", periods=2, freq="12h").to_numpy().astype("datetime64[ns]")
+ALL = range(3)
 LEADS = np.arange(1, 6) * np.timedelta64(6, "h").astype("timedelta64[ns]")
 PROVENANCE = {"config_hash": "abc", "weights_hash": "def", "seed": 7}
 
@@ -27,7 +31,7 @@ def layout(**changes):
 
 
 def open_store(path, provenance=PROVENANCE, **changes):
-    return ForecastStore(path, layout(**changes), IN_MODEL, provenance)
+    return ForecastStore(path, layout(**changes), provenance)
 
 
 @pytest.fixture
@@ -37,9 +41,8 @@ def frames():
 
 
 def write(store, init_time, frames):
-    for first in range(0, 5, 2):
-        store.write(init_time, first, frames[:, first : first + 2])
-    store.mark_complete(init_time)
+    write_frames(store, init_time, 0, frames, IN_MODEL)
+    store.finish(init_time, ALL)
 
 
 @pytest.fixture
@@ -111,7 +114,7 @@ def test_levels_hold_what_was_asked_for_and_nothing_else(opened, frames, name, l
 
 def test_what_nobody_wrote_reads_as_missing(tmp_path, frames):
     store = open_store(tmp_path / "f.zarr")
-    store.write(INIT_TIMES[0], 0, frames[:, :2])
+    write_frames(store, INIT_TIMES[0], 0, frames[:, :2], IN_MODEL)
     with xr.open_zarr(tmp_path / "f.zarr", chunks=None, decode_timedelta=True) as dataset:
         t2m = dataset["2m_temperature"]
         assert t2m[0, :, :2].notnull().all()
@@ -126,18 +129,18 @@ def test_attributes_say_who_made_it(opened):
 
 
 def test_one_shard_per_variable_init_time_and_run_of_lead_times(path):
-    chunks = [p for p in (path / "2m_temperature" / "c").rglob("*") if p.is_file()]
+    chunks = [p for p in (path / "2m_temperature").iterdir() if p.name != "zarr.json"]
     assert len(chunks) == 2 * 3
     chunk = json.loads((path / "2m_temperature" / "zarr.json").read_text())["codecs"][0]["configuration"]["chunk_shape"]
     assert chunk == [1, 3, 1, 4, 8]
 
 
-def test_an_init_time_is_complete_when_it_is_marked(tmp_path, frames):
+def test_an_init_time_is_finished_when_it_is_marked(tmp_path, frames):
     store = open_store(tmp_path / "f.zarr")
-    store.write(INIT_TIMES[0], 0, frames[:, :2])
-    assert not store.is_complete(INIT_TIMES[0])
-    store.mark_complete(INIT_TIMES[0])
-    assert [open_store(tmp_path / "f.zarr").is_complete(time) for time in INIT_TIMES] == [True, False]
+    write_frames(store, INIT_TIMES[0], 0, frames, IN_MODEL)
+    assert not store.is_finished(INIT_TIMES[0], ALL)
+    store.finish(INIT_TIMES[0], ALL)
+    assert [open_store(tmp_path / "f.zarr").is_finished(time, ALL) for time in INIT_TIMES] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -159,17 +162,17 @@ def test_an_upgrade_of_libraries_does_not_make_another_forecast(path):
     open_store(path, {**PROVENANCE, "libraries": "newer"})
 
 
-def test_an_init_time_of_a_store_that_is_gone_is_not_complete(path):
-    assert all(is_complete(path, time) for time in INIT_TIMES)
+def test_an_init_time_of_a_store_that_is_gone_is_not_finished(path):
+    assert finished(path, INIT_TIMES).all()
     shutil.rmtree(path)
-    assert not any(is_complete(path, time) for time in INIT_TIMES)
-    store = open_store(path)
-    assert not any(store.is_complete(time) for time in INIT_TIMES)
+    assert not finished(path, INIT_TIMES).any()
+    open_store(path)
+    assert not finished(path, INIT_TIMES).any()
 
 
-def test_markers_say_the_init_time_as_users_write_it(path):
+def test_markers_say_init_time_and_members_as_users_write_them(path):
     markers = path / ".complete"
-    assert sorted(marker.name for marker in markers.iterdir()) == ["2018-01-01T00:00", "2018-01-01T12:00"]
+    assert sorted(marker.name for marker in markers.iterdir()) == ["2018-01-01T00:00_0-2", "2018-01-01T12:00_0-2"]
 
 
 def test_a_store_that_is_none_is_refused(tmp_path):

@@ -43,7 +43,7 @@ def test_every_forecast_stage_is_a_network_of_its_own(trained):
 
 
 def test_a_forecast_with_the_cascade_is_written(trained):
-    store = xr.open_zarr(run_forecast(trained))
+    store = xr.open_zarr(run_forecast(trained).store)
     assert store["2m_temperature"].notnull().all()
 
 

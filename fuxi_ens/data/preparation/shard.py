@@ -12,11 +12,11 @@ from typing import Final
 
 import numpy as np
 import zarr
-from numcodecs import BitRound
 from numpy.typing import NDArray
 
 from fuxi_ens.data.missing import require_values
 from fuxi_ens.data.regrid import Regridder, same_grid
+from fuxi_ens.data.rounding import rounded
 from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.stores import OpenStore, open_store
 from fuxi_ens.stores.fields import Fields
@@ -24,7 +24,6 @@ from fuxi_ens.times import Times
 
 Array = NDArray[np.float32]
 
-MANTISSA_BITS: Final = 23
 # A block of source fields is read at a time, so that a shard of a coarse grid does not hold its fine source.
 BLOCK_BYTES: Final = 1 << 28
 
@@ -127,16 +126,6 @@ def refuse_missing(frames: Array, times: Times, channels: tuple[str, ...], sourc
     for time, frame in zip(times, frames, strict=True):
         for name, field in zip(channels, frame, strict=True):
             require_values(field, name, time, source)
-
-
-def rounded(values: Array, keep_bits: int | None) -> Array:
-    """Round to `keep_bits` bits of the mantissa, half to even: a relative error of at most 2^-(keep_bits + 1)."""
-    if keep_bits is None or keep_bits >= MANTISSA_BITS:
-        return values
-    result: Array = BitRound(keep_bits).encode(values).view(np.float32)
-    # Rounding the bits of a NaN may give infinity, or zero.
-    result[np.isnan(values)] = np.nan
-    return result
 
 
 def _flushed(task: ShardTask, file: Path) -> ShardRecord:
