@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from fuxi_ens.config import Config
-from fuxi_ens.data.era5 import open_analysis, open_configured
+from fuxi_ens.data.era5 import open_configured
 from fuxi_ens.data.preparation.plan import make_plan
 from fuxi_ens.data.samples import SampleIndex
 from fuxi_ens.data.static import static_fields
@@ -18,6 +18,7 @@ from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.files import existing_parent, require_writable
 from fuxi_ens.forecast.estimate import ForecastEstimate, estimate, readable
+from fuxi_ens.forecast.initial import open_initial_conditions, resolved
 from fuxi_ens.launch import this_process
 from fuxi_ens.model.cost import Rates, training_hours
 from fuxi_ens.model.memory import Placement, run_memory
@@ -118,9 +119,9 @@ def _each(devices: int) -> str:
 
 
 def _forecast(config: Config) -> Iterator[Finding]:
-    forecast, model = config.forecast, config.model
-    init_times = forecast.init_times.times
-    source = open_analysis(forecast.store or config.data.store, model.channels, model.grid, config.data.step_size)
+    config = resolved(config)
+    init_times = config.forecast.init_times.times
+    source = open_initial_conditions(config).analysis
     needed = np.unique([init_times - k * config.data.step_size for k in range(HISTORY)])
     absent = needed[~np.isin(needed, source.times)]
     if absent.size:

@@ -48,12 +48,12 @@ def forecast(
     """
     from fuxi_ens.forecast.ensemble import run_forecast
     from fuxi_ens.forecast.estimate import planned
+    from fuxi_ens.forecast.initial import resolved
 
-    settings = load_config(
-        config, [*(overrides or []), *([f"forecast.members={members}"] if members is not None else [])]
-    )
+    changes = [*(overrides or []), *([f"forecast.members={members}"] if members is not None else [])]
+    settings = resolved(load_config(config, changes))
     chosen = np.array(init, dtype="datetime64[ns]") if init else None
-    log.info("%s", planned(settings))
+    log.info("forecast: %s", planned(settings))
     summary = run_forecast(settings, chosen, part or slice(None))
     log.info("%s", summary)
     if summary.failed and is_main_process():
