@@ -26,6 +26,8 @@ def scorecard(
 ) -> None:
     """Make `scorecard.csv`, `counts.csv`, `scorecard.png` and `report.html` from the statistics of one run.
 
+    Families of `verify.scores` with curves (reliability, ROC, value, spectra) add `curves_SYSTEM.nc`.
+
     Example: `fuxi-ens scorecard --config configs/era5_64x32.yaml`, or without the stores
     `fuxi-ens scorecard runs/era5_64x32/scores --out card`
     """
@@ -34,6 +36,7 @@ def scorecard(
     from fuxi_ens.verify.comparison import compare
     from fuxi_ens.verify.files import read_statistics
     from fuxi_ens.verify.scorecard import scorecard as score_table
+    from fuxi_ens.verify.scorecard import write_curves
 
     if overrides and not config:
         raise typer.BadParameter("--set changes settings of a config; give --config too")
@@ -50,7 +53,10 @@ def scorecard(
         if settings
         else collect_scores_only(table, comparison, statistics)
     )
-    report = publish(evidence, table, out or (paths.report if paths else Path("report")))
+    folder = out or (paths.report if paths else Path("report"))
+    report = publish(evidence, table, folder)
+    for path in write_curves(statistics, folder):
+        log.info("curves: %s", path)
     for reference, won in evidence.scores.wins.items():
         log.info("CRPS against %s: %s", reference, won)
     log.info("report: %s", report)

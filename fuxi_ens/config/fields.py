@@ -14,7 +14,18 @@ DrawsName = Literal["random", "antithetic", "stratified"]
 Precision = Literal["float32", "bfloat16"]
 LowerIsBetter = Literal["crps", "rmse", "mae"]
 """Scores that have a better direction, and so a winner."""
-FamilyName = Literal["ensemble", "ranks"]
+FamilyName = Literal[
+    "ensemble",
+    "ranks",
+    "spread",
+    "anomaly",
+    "tails",
+    "wind",
+    "events",
+    "precipitation_events",
+    "hersbach",
+    "spectra",
+]
 """Families of scores, `fuxi_ens.verify.families`."""
 ALMOST_FAIR_ALPHA: Final = 0.95
 """Weight of the fair part in the almost-fair CRPS (Lang et al. 2024)."""
@@ -61,6 +72,12 @@ def _known_variables(bits: dict[str, int]) -> dict[str, int]:
     return bits
 
 
+def _distinct(quantiles: tuple[float, ...]) -> tuple[float, ...]:
+    if len(set(quantiles)) != len(quantiles) or 0.5 in quantiles:
+        raise ValueError(f"each quantile once, and none at the median, which has no outside; got {list(quantiles)}")
+    return quantiles
+
+
 def _written_date(value: Any) -> Any:
     if not isinstance(value, (str, date)):
         raise ValueError(f"dates are written like 1979-01-01 or 1979-01-01T06:00, got {value!r}")  # noqa: TRY004
@@ -87,6 +104,9 @@ def _with_the_basis(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 FamilyNames = Annotated[tuple[FamilyName, ...], AfterValidator(_with_the_basis)]
+EventQuantiles = Annotated[
+    tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1), AfterValidator(_distinct)
+]
 Time = Annotated[datetime, BeforeValidator(_written_date), AfterValidator(_utc)]
 KeepBits = Annotated[dict[str, Annotated[int, Field(ge=1, le=23)]], AfterValidator(_known_variables)]
 """Bits of the mantissa by channel name without level."""

@@ -16,6 +16,7 @@ from fuxi_ens.config.fields import (
     Channels,
     DrawsName,
     Estimator,
+    EventQuantiles,
     FamilyNames,
     KeepBits,
     LowerIsBetter,
@@ -165,6 +166,12 @@ class VerifyConfig(Section):
     climatology: ClimatologyConfig
     day_climatology: str = ""
     """Climatology by day of the year, for scores that need one; empty means that of `fuxi-ens data climatology`."""
+    event_quantiles: EventQuantiles = (0.02, 0.05, 0.1, 0.9, 0.95, 0.98, 0.99)
+    """Quantiles of the climatology that bound events: those above 0.5 are exceeded, the others undercut."""
+    precipitation_amounts_mm: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (1, 5, 10, 20)
+    """Fixed thresholds of precipitation."""
+    allow_seen_climatology: bool = False
+    """Whether a climatology may hold dates that are scored; its scores are flattered."""
     cache_megabytes: PositiveInt = 2000
     """Memory for fields of truth and climatology that several forecasts need."""
     significance: SignificanceConfig = SignificanceConfig()

@@ -113,4 +113,9 @@ def _caveats(ours: xr.Dataset, comparison: Comparison) -> tuple[str, ...]:
         f"CRPS of ensembles is the {ours.attrs['estimator']} estimator; persistence has one member, so its CRPS is its "
         "absolute error.",
         "Systems are compared where both have lead times; the baseline may have fewer.",
+        *(
+            [f"Anomalies and events: {seen}."]
+            if (seen := ours.attrs.get("day_climatology_caveat", "none")) != "none"
+            else []
+        ),
     )

@@ -55,4 +55,5 @@ def correlation(mean: Mapping[str, xr.DataArray], centered: bool = False) -> xr.
         a, b = mean["anomaly_forecast"], mean["anomaly_truth"]
         product, forecast, truth = product - a * b, forecast - a**2, truth - b**2
     scale = xr.ufuncs.sqrt(forecast.clip(min=0.0) * truth.clip(min=0.0))
-    return product / scale.where(scale > 0)
+    result: xr.DataArray = product / scale.where(scale > 0)
+    return result

@@ -63,6 +63,10 @@ class Areas:
         """Weighted counts of ranks, [region, rank]; a point adds 1 / (e + 1) to the ranks below .. below + e."""
         by_row = np.zeros((len(self.columns), len(valid), members + 1))
         _count_rows(below, equal, valid, self.columns, by_row)
+        return self.of_rows(by_row)
+
+    def of_rows(self, by_row: Float) -> Float:
+        """Weighted sums [region, bin] of what was summed along each row of the grid, [set, latitude, bin]."""
         rows: Any = self.rows[:, :, None]
         pairs = zip(rows, self.column_set, strict=True)
         return np.stack([(by_row[columns] * row).sum(axis=0) for row, columns in pairs])

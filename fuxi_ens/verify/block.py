@@ -40,6 +40,8 @@ class Block:
     areas: Areas
     climatology: ClimatologyAt | None = None
     """None unless a family needs it"""
+    components: "tuple[Block, Block] | None" = None
+    """The eastward and northward wind of a wind speed; None for other names, and unless a family needs it"""
 
     @property
     def valid_time(self) -> np.datetime64:

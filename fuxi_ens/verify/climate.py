@@ -80,4 +80,4 @@ class ClimateAt:
 
     def _field(self, statistic: str | float, read: Callable[[], Field]) -> Field:
         date = pd.Timestamp(self.valid_time)
-        return self.climate.cache.get((self.name, statistic, date.dayofyear, date.hour), read)
+        return self.climate.cache.get((self.name, statistic, date.day_of_year, date.hour), read)

@@ -31,7 +31,7 @@ class Tables(NamedTuple):
 
     @property
     def probability(self) -> xr.DataArray:
-        """k / M, [count]."""
+        """Forecast probabilities k / M, [count]."""
         return xr.DataArray(np.arange(self.members + 1) / self.members, dims=COUNT)
 
     @property
@@ -177,7 +177,9 @@ def relative_value(table: Tables, cost_loss: NDArray[np.floating]) -> xr.DataArr
 
 def _warned(weights: xr.DataArray) -> xr.DataArray:
     """Weight of the cases with at least j members, [..., threshold], for j = M+1 down to 0."""
-    downward = weights.isel({COUNT: slice(None, None, -1)}).cumsum(COUNT, skipna=False).drop_vars(COUNT, errors="ignore")
+    downward = (
+        weights.isel({COUNT: slice(None, None, -1)}).cumsum(COUNT, skipna=False).drop_vars(COUNT, errors="ignore")
+    )
     padded = downward.pad({COUNT: (1, 0)}, constant_values=0.0).rename({COUNT: "threshold"})
     return padded.assign_coords(threshold=np.arange(weights.sizes[COUNT], -1, -1))
 

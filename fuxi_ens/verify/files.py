@@ -31,7 +31,8 @@ def statistics_path(out: Path, system: str, init_time: np.datetime64) -> Path:
 
 def write_statistics(path: Path, statistics: xr.Dataset) -> None:
     """Write one file; other processes see the complete file or none."""
-    content = statistics.to_netcdf(engine="scipy", format="NETCDF3_64BIT", encoding=_ENCODING)
+    encoding = {name: how for name, how in _ENCODING.items() if name in statistics.coords}
+    content = statistics.to_netcdf(engine="scipy", format="NETCDF3_64BIT", encoding=encoding)
     write_atomic(path, bytes(content))
 
 

@@ -17,6 +17,7 @@ from fuxi_ens.verify.climate import Climate, FieldCache
 from fuxi_ens.verify.climatology import Climatology
 from fuxi_ens.verify.families import configured
 from fuxi_ens.verify.files import is_complete, statistics_path, write_statistics
+from fuxi_ens.verify.leakage import refuse_seen
 from fuxi_ens.verify.open import open_analysis, open_forecast
 from fuxi_ens.verify.sample import Sample, common_sample
 from fuxi_ens.verify.statistics import WEIGHTS, Scorer
@@ -41,6 +42,7 @@ def verify(
     """
     systems, sample = open_systems(config, forecast_store)
     families, climate = configured(config.verify), open_climate(config)
+    seen = climate and refuse_seen(climate.store, sample.valid_times, config.verify.allow_seen_climatology)
     scorers = [Scorer(system, config.verify.channels, config.verify.regions, families, climate) for system in systems]
     jobs = [
         (scorer, init_time, statistics_path(out, scorer.system.name, init_time))
@@ -65,6 +67,7 @@ def verify(
             **describe(scorer.system),
             **identity(scorer.system),
             "estimator": config.verify.estimator,
+            **({"day_climatology": climate.store.source, "day_climatology_caveat": seen or "none"} if climate else {}),
         }
         write_statistics(path, statistics.assign_attrs(attributes))
         advance(1, f"{scorer.system.name} {path.stem}")

@@ -14,7 +14,8 @@ import xarray as xr
 
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.files import write_atomic
-from fuxi_ens.verify.families import FAMILIES
+from fuxi_ens.verify.families import FAMILIES, Family
+from fuxi_ens.verify.files import write_statistics
 from fuxi_ens.verify.pooling import estimator
 from fuxi_ens.verify.systems import Role
 
@@ -32,8 +33,10 @@ COLUMNS: Final = (
     "weights",
     "grid",
 )
-SKILL: Final = ("crpss_climatology", "crps_relative_to_baseline")
+SKILL: Final = ("crpss_climatology", "crps_relative_to_baseline", "crpss_persistence")
 """Scores of two systems."""
+_ESTIMATED: Final = ("crps", "brier", "energy_score", "variogram_score")
+"""How names of scores begin that depend on the estimator."""
 
 
 def scorecard(statistics: Mapping[str, xr.Dataset]) -> pd.DataFrame:
@@ -42,7 +45,8 @@ def scorecard(statistics: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     Scores, in file units unless said otherwise: `crps` (the estimator of the configuration; "standard" for a
     single member), `rmse` and `bias` and `mae` of the ensemble mean, `spread`, `spread_skill_ratio` (with the
     factor for finite ensembles, 1 is ideal), `crpss_climatology` (1 is perfect) and
-    `crps_relative_to_baseline` (%, negative is better). `estimator` is empty where none applies, `members`
+    `crps_relative_to_baseline` (%, negative is better) and `crpss_persistence`, and those of the other families in
+    `verify.scores` (verification.md). `estimator` is empty where none applies, `members`
     the smallest number in any pair, `n_init` the number of init times. Scores of two systems exist where both
     have pairs and the same estimator. `statistics` come from `files.read_statistics`. Raises StoreError for
     systems of different grids, weights, estimators or masks.
@@ -58,6 +62,24 @@ def scorecard(statistics: Mapping[str, xr.Dataset]) -> pd.DataFrame:
         _rows(values[system][score], systems[system], system, score) for system in systems for score in values[system]
     ]
     return pd.concat(rows, ignore_index=True)[list(COLUMNS)]
+
+
+def write_curves(statistics: Mapping[str, xr.Dataset], folder: Path) -> list[Path]:
+    """Write scores with further dimensions to `curves_<system>.nc`, and return the files; none without such scores.
+
+    The pairs are those of `scorecard`; each curve is [name, lead_time, region, ...] with its own coordinates.
+    """
+    paths = []
+    for system, data in same_pairs(statistics).items():
+        curves: dict[str, xr.DataArray] = {}
+        for family in _families_in(data):
+            curves.update(family.curves(data))
+        if curves:
+            attributes = {key: str(value) for key, value in statistics[system].attrs.items()}
+            path = folder / f"curves_{system}.nc"
+            write_statistics(path, xr.Dataset(curves).assign_attrs(attributes))
+            paths.append(path)
+    return paths
 
 
 def write_csv(table: pd.DataFrame, path: Path) -> None:
@@ -79,7 +101,7 @@ def same_pairs(statistics: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     present = {system: data["weight"] > 0 for system, data in aligned.items()}
     absent = [~there.any("init_time") for there in present.values()]
     common = np.logical_and.reduce([there | gone for there, gone in zip(present.values(), absent, strict=True)])
-    result = {system: data.where(present[system] & common) for system, data in aligned.items()}
+    result = {system: _where(data, present[system] & common) for system, data in aligned.items()}
     weights = [data["weight"] for data in result.values()]
     weight = xr.concat(weights, "system", coords="minimal", compat="override")
     largest = weight.max("system")
@@ -91,13 +113,21 @@ def same_pairs(statistics: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     return {system: data.assign_attrs(statistics[system].attrs) for system, data in result.items()}
 
 
+def _where(data: xr.Dataset, kept: xr.DataArray) -> xr.Dataset:
+    """Set what is outside of the sample to NaN; sums without a region follow any of them."""
+    return data.map(lambda sums: sums.where(kept if "region" in sums.dims else kept.any("region")))
+
+
 def _scores(data: xr.Dataset) -> dict[str, xr.DataArray]:
     """Scores of one system, each [name, lead_time, region], of all families whose sums are there."""
     result: dict[str, xr.DataArray] = {}
-    for family in FAMILIES.values():
-        if set(family.sums) <= set(data.data_vars):
-            result.update(family.scores(data))
+    for family in _families_in(data):
+        result.update(family.scores(data))
     return result
+
+
+def _families_in(data: xr.Dataset) -> list[type[Family]]:
+    return [family for family in FAMILIES.values() if set(family.sums) <= set(data.data_vars)]
 
 
 def _add_skill(values: dict[str, dict[str, xr.DataArray]], systems: Mapping[str, xr.Dataset]) -> None:
@@ -106,27 +136,34 @@ def _add_skill(values: dict[str, dict[str, xr.DataArray]], systems: Mapping[str,
         values[system][SKILL[0]] = 1.0 - ratio
     for system, ratio in _crps_ratios("baseline", values, systems):
         values[system][SKILL[1]] = 100.0 * (ratio - 1.0)
+    for system, ratio in _crps_ratios("persistence", values, systems):
+        values[system][SKILL[2]] = 1.0 - ratio
 
 
 def _crps_ratios(
     role: Role, values: Mapping[str, dict[str, xr.DataArray]], systems: Mapping[str, xr.Dataset]
 ) -> Iterator[tuple[str, xr.DataArray]]:
-    """Mean CRPS of all others over that of the system in `role`. Raises UserError for several of them."""
+    """Mean CRPS of all others over that of the system in `role`. Raises UserError for several of them.
+
+    Estimators must agree, but for persistence: the CRPS of one member is its absolute error in every estimator's place.
+    """
     references = [system for system, data in systems.items() if data.attrs["role"] == role]
     if len(references) > 1:
         raise UserError(f"there is more than one {role}: {references}; leave out the folders of all but one")
     for reference in references:
         for system, data in systems.items():
-            if system != reference and estimator(data) == estimator(systems[reference]):
+            comparable = role == "persistence" or estimator(data) == estimator(systems[reference])
+            if system != reference and comparable:
                 yield system, values[system]["crps"] / values[reference]["crps"]
 
 
 def _rows(value: xr.DataArray, data: xr.Dataset, system: str, score: str) -> pd.DataFrame:
     """Table rows of one score; a score of two systems has none where the other has no pairs."""
+    named = data[["weight", "members"]].sel({dim: value[dim] for dim in ("name", "region") if dim in value.coords})
     columns = {
         "value": value,
-        "n_init": data["weight"].notnull().sum("init_time"),
-        "members": data["members"].min("init_time"),
+        "n_init": named["weight"].notnull().sum("init_time"),
+        "members": named["members"].min("init_time"),
     }
     frame = xr.Dataset(columns).to_dataframe(["name", "region", "lead_time"]).reset_index()
     frame = frame[frame["n_init"] > 0].astype({"members": "int64"})
@@ -135,7 +172,7 @@ def _rows(value: xr.DataArray, data: xr.Dataset, system: str, score: str) -> pd.
     return frame.assign(
         system=system,
         score=score,
-        estimator=estimator(data) if score.startswith("crps") else "",
+        estimator=estimator(data) if score.startswith(_ESTIMATED) else "",
         truth=data.attrs["truth"],
         weights=data.attrs["weights"],
         grid=data.attrs["grid"],

@@ -7,7 +7,7 @@ temperature over land) is a mask, NaN in a forecast where the truth exists is an
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from fuxi_ens.channels import DERIVED_SPEED, components
 from fuxi_ens.errors import StoreError
 from fuxi_ens.grid import Float
 from fuxi_ens.times import Leads, label
@@ -83,8 +84,9 @@ class Scorer:
             {"name": list(self.names), "lead_time": lead_times, "region": list(self.regions), "init_time": init_time},
         )
         for family in self._families:
+            dims = DIMS if family.regional else DIMS[:-1]
             for name, further in family.sums.items():
-                result[name] = (*DIMS, *further), np.array([[case.sums[name] for case in row] for row in rows])
+                result[name] = (*dims, *further), np.array([[case.sums[name] for case in row] for row in rows])
             result = result.assign_coords(family.coordinates(int(members[0])))
         result["members"] = "lead_time", members
         return result.assign_attrs(
@@ -105,14 +107,21 @@ class Scorer:
         return [self._by_valid_time[key] for key in keys]
 
     def case(
-        self, name: str, init_time: np.datetime64, lead_time: np.timedelta64, ensemble: Field, truth: Field
+        self,
+        name: str,
+        init_time: np.datetime64,
+        lead_time: np.timedelta64,
+        ensemble: Field,
+        truth: Field,
+        components: tuple[Block, Block] | None = None,
     ) -> Case:
         """Sums of one field, `ensemble` [number, latitude, longitude] and `truth` [latitude, longitude] in file units.
 
-        NaN in the truth gets weight 0. Raises StoreError where a member is not finite but the truth exists.
+        NaN in the truth gets weight 0. `components` are those of a wind speed, if a family needs them. Raises
+        StoreError where a member is not finite but the truth exists.
         """
         climatology = self.climate.at(name, init_time + lead_time) if self.climate else None
-        block = Block(name, init_time, lead_time, ensemble, truth, self.areas, climatology)
+        block = Block(name, init_time, lead_time, ensemble, truth, self.areas, climatology, components)
         if not np.isfinite(block.points.error[block.valid]).all():
             self._refuse(name, init_time, lead_time)
         sums: dict[str, Float] = {}
@@ -121,14 +130,33 @@ class Scorer:
         return Case(sums, block.weight, block.members)
 
     def _new_cases(self, name: str, init_time: np.datetime64, lead_times: Leads) -> list[Case]:
-        cases: list[Case] = []
+        if name in DERIVED_SPEED and any(family.needs_components for family in self._families):
+            return [
+                self._speed_case(name, u, v)
+                for u, v in zip(*self._components(name, init_time, lead_times), strict=True)
+            ]
+        return [
+            self.case(name, init_time, block.lead_time, block.ensemble, block.truth)
+            for block in self._fields(name, init_time, lead_times)
+        ]
+
+    def _components(self, name: str, init_time: np.datetime64, lead_times: Leads) -> list[Iterator[Block]]:
+        return [self._fields(part, init_time, lead_times) for part in components(name)]
+
+    def _speed_case(self, name: str, u: Block, v: Block) -> Case:
+        """Speed from components that are read anyway, instead of reading them twice."""
+        ensemble, truth = np.hypot(u.ensemble, v.ensemble), np.hypot(u.truth, v.truth)
+        return self.case(name, u.init_time, u.lead_time, ensemble, truth, (u, v))
+
+    def _fields(self, name: str, init_time: np.datetime64, lead_times: Leads) -> Iterator[Block]:
+        """One field after another, in order of `lead_times`."""
         for block in self.system.blocks(name, init_time, lead_times):
             leads = block["lead_time"].to_numpy()
             # The grids are known to be equal; their coordinates may differ by rounding.
             truth = self.system.truth.fields(name, init_time + leads).to_numpy()
             ensemble = block.transpose("lead_time", "number", "latitude", "longitude").to_numpy()
-            cases += [self.case(name, init_time, *part) for part in zip(leads, ensemble, truth, strict=True)]
-        return cases
+            for lead_time, members, field_ in zip(leads, ensemble, truth, strict=True):
+                yield Block(name, init_time, lead_time, members, field_, self.areas)
 
     def _refuse(self, name: str, init_time: np.datetime64, lead_time: np.timedelta64) -> None:
         marker = f"{self.system.source}/.complete/{label(init_time)}"

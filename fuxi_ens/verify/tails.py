@@ -21,10 +21,9 @@ def threshold_weighted_crps(
     vary from point to point; a NaN limit gives NaN, as does NaN in a member or the truth. Raises ValueError without
     any limit, for limits of other coordinates, and where `crps` does.
     """
-    limits = {name: xr.DataArray(limit) for name, limit in (("min", lower), ("max", upper)) if limit is not None}
-    if not limits:
+    if lower is None and upper is None:
         raise ValueError("a threshold-weighted CRPS needs lower or upper; without both it is the CRPS (scores.crps)")
-    xr.align(truth, *limits.values(), join="exact", copy=False)
-    limits = {name: limit.astype(truth.dtype) for name, limit in limits.items()}
-    result = crps(forecast.clip(**limits), truth.clip(**limits), estimator, alpha)
+    low, high = (None if limit is None else xr.DataArray(limit).astype(truth.dtype) for limit in (lower, upper))
+    xr.align(truth, *(limit for limit in (low, high) if limit is not None), join="exact", copy=False)
+    result = crps(forecast.clip(low, high), truth.clip(low, high), estimator, alpha)
     return result.rename("threshold_weighted_crps")

@@ -62,8 +62,8 @@ def vector_terms(
     """Mean |x_i - y|, and half the mean |x_i - x_j| over i != j (0 for one member); members along the last axis."""
     error, difference = np.empty(true_u.size), np.empty(true_u.size)
     members = u.shape[-1]
-    parts = (part.reshape(-1, members) for part in (u, v))
-    _vector_terms(*parts, true_u.ravel(), true_v.ravel(), error, difference)
+    flat_u, flat_v = u.reshape(-1, members), v.reshape(-1, members)
+    _vector_terms(flat_u, flat_v, true_u.ravel(), true_v.ravel(), error, difference)
     return error.reshape(true_u.shape), difference.reshape(true_u.shape)
 
 

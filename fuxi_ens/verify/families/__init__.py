@@ -4,11 +4,30 @@ from types import MappingProxyType
 from typing import Final
 
 from fuxi_ens.config import VerifyConfig
+from fuxi_ens.verify.families.anomaly import Anomalies
 from fuxi_ens.verify.families.base import Family as Family
 from fuxi_ens.verify.families.ensemble import EnsembleScores
+from fuxi_ens.verify.families.events import PrecipitationEvents, QuantileEvents
+from fuxi_ens.verify.families.hersbach import HersbachParts
 from fuxi_ens.verify.families.ranks import Ranks
+from fuxi_ens.verify.families.spectra import Spectra
+from fuxi_ens.verify.families.spread import Spread
+from fuxi_ens.verify.families.tails import Tails
+from fuxi_ens.verify.families.wind import VectorWind
 
-FAMILIES: Final = MappingProxyType({family.name: family for family in (EnsembleScores, Ranks)})
+_ALL: Final[tuple[type[Family], ...]] = (
+    EnsembleScores,
+    Ranks,
+    Spread,
+    Anomalies,
+    Tails,
+    VectorWind,
+    QuantileEvents,
+    PrecipitationEvents,
+    HersbachParts,
+    Spectra,
+)
+FAMILIES: Final = MappingProxyType({family.name: family for family in _ALL})
 """All families by their name in `verify.scores`."""
 
 

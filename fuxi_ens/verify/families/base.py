@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from fuxi_ens.config import VerifyConfig
 from fuxi_ens.grid import Float
-from fuxi_ens.verify.block import Block
+from fuxi_ens.verify.block import Block, ClimatologyAt
 from fuxi_ens.verify.systems import ROLES, Role
 
 
@@ -37,8 +37,12 @@ class Family(ABC):
     """Names of the sums, unique over all families, and their dimensions after (name, lead_time, region)."""
     roles: ClassVar[frozenset[Role]] = ROLES
     """Systems it is computed for."""
+    regional: ClassVar[bool] = True
+    """Whether the sums have a region; those of whole maps, like spectra, have none and are plain values per map."""
     needs_climatology: ClassVar[bool] = False
     """Whether `block.climatology` must be there, the climatology by day of the year at the valid time."""
+    needs_components: ClassVar[bool] = False
+    """Whether `block.components` must be there for wind speeds."""
 
     @classmethod
     def from_config(cls, section: VerifyConfig) -> Self:
@@ -62,6 +66,19 @@ class Family(ABC):
 
         `data` has the `sums`, [init_time, name, lead_time, region, ...], with `weight` and `members`, NaN outside of
         the pairs that all systems share; averages over init_time are those of `pooling.pooled_mean`. Pictures take
-        sums with further dimensions from the statistics themselves.
+        sums with further dimensions from the statistics themselves. Scores that some names do not have leave these
+        names out.
         """
         return MappingProxyType({})
+
+    @classmethod
+    def curves(cls, data: xr.Dataset) -> Mapping[str, xr.DataArray]:
+        """Scores with further dimensions, [name, lead_time, region, ...], for `curves.nc`; none by default."""
+        return MappingProxyType({})
+
+
+def climatology_of(block: Block) -> ClimatologyAt:
+    """The climatology of a block. Raises ValueError if it came without, which `needs_climatology` asks for."""
+    if block.climatology is None:
+        raise ValueError(f"{block.name} came without climatology; give the Scorer one (run.open_climate)")
+    return block.climatology

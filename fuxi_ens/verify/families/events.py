@@ -1,0 +1,224 @@
+"""Events beyond climatological quantiles and above fixed amounts of precipitation (verification.md 9, 10).
+
+Kept are the two tables from which all scores of probabilities follow (`fuxi_ens.verify.events`).
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from fuxi_ens.channels import channel
+from fuxi_ens.config import VerifyConfig
+from fuxi_ens.grid import Float
+from fuxi_ens.verify import events
+from fuxi_ens.verify.block import Block
+from fuxi_ens.verify.families.base import Family, climatology_of
+from fuxi_ens.verify.families.quantiles import is_above, labels, probability
+from fuxi_ens.verify.pooling import by_estimator, pooled_sum
+from fuxi_ens.verify.systems import Role
+
+_CLASSES = 10
+_RATIOS = np.geomspace(0.005, 0.95, 40)
+"""Cost / loss ratios at which value is given."""
+
+
+class Event(NamedTuple):
+    """Where values are beyond a threshold, and where that is asked."""
+
+    threshold: NDArray[np.floating]
+    """[latitude, longitude]"""
+    above: bool
+    asked: NDArray[np.bool_]
+    """[latitude, longitude]"""
+
+
+class EventTables(Family):
+    """What families of events share; `prefix` is the name of the tables and of the dimension."""
+
+    prefix: ClassVar[str]
+    # The members of a climatology vary in number, and persistence has one.
+    roles: ClassVar[frozenset[Role]] = frozenset({"forecast", "baseline"})
+
+    @abstractmethod
+    def labels(self) -> Sequence[str]:
+        """One per event."""
+
+    @abstractmethod
+    def events_of(self, block: Block) -> Sequence[Event] | None:
+        """In the order of `labels`; None for a name that has none."""
+
+    @classmethod
+    def reference(cls, event: str) -> float | None:
+        """Probability of the event in the climatology; None: that of the sample."""
+        return None
+
+    @classmethod
+    def has_events(cls, name: str) -> bool:
+        """Whether a scored name has any."""
+        return True
+
+    def coordinates(self, members: int) -> Mapping[str, NDArray[Any]]:
+        """Labels of the events, and 0 to M members."""
+        return {self.prefix: np.array(self.labels()), events.COUNT: np.arange(members + 1)}
+
+    def of_block(self, block: Block) -> Mapping[str, Float]:
+        """Both tables, [region, event, count]; points outside of the event's mask have weight 0."""
+        found = self.events_of(block)
+        if found is None:
+            empty = np.zeros((len(block.areas.regions), len(self.labels()), block.members + 1))
+            return dict.fromkeys(self.sums, empty)
+        rows = [_tables(block, event) for event in found]
+        forecasts, occurrences = (np.stack(part, axis=1) for part in zip(*rows, strict=True))
+        return dict(zip(self.sums, (forecasts, occurrences), strict=True))
+
+    @classmethod
+    def scores(cls, data: xr.Dataset) -> Mapping[str, xr.DataArray]:
+        """For each event Brier score, its skill and parts, ROC area, and the observed frequency."""
+        pooled = cls._pooled(data)
+        result: dict[str, xr.DataArray] = {}
+        for event in pooled.forecasts[cls.prefix].values:
+            table = events.Tables(*(part.sel({cls.prefix: event}, drop=True) for part in pooled))
+            result.update({f"{score}_{event}": value for score, value in cls._of_event(table, event, data).items()})
+        return result
+
+    @classmethod
+    def _of_event(cls, table: events.Tables, event: str, data: xr.Dataset) -> Mapping[str, xr.DataArray]:
+        reliability, resolution, uncertainty = events.murphy(table)
+        brier, skill = (
+            by_estimator(fair, standard, data)
+            for fair, standard in (
+                [events.brier_score(table, fair) for fair in (True, False)],
+                [events.brier_skill(table, cls.reference(event), fair) for fair in (True, False)],
+            )
+        )
+        return {
+            "brier": brier,
+            "brier_skill": skill,
+            "reliability": reliability,
+            "resolution": resolution,
+            "uncertainty": uncertainty,
+            "roc_area": events.roc_area(table),
+            "base_rate": table.base_rate,
+        }
+
+    @classmethod
+    def curves(cls, data: xr.Dataset) -> Mapping[str, xr.DataArray]:
+        """Reliability diagrams in ten classes, ROC and value, with the event as a further dimension."""
+        table = cls._pooled(data)
+        reliability = events.reliability_curve(table, _CLASSES)
+        hit, alarm = events.roc(table)
+        curves = {
+            **{f"reliability_{name}": curve for name, curve in reliability.data_vars.items()},
+            "roc_hit_rate": hit,
+            "roc_false_alarm_rate": alarm,
+            "relative_value": events.relative_value(table, _RATIOS),
+        }
+        return {f"{cls.prefix}_{name}": curve for name, curve in curves.items()}
+
+    @classmethod
+    def _pooled(cls, data: xr.Dataset) -> events.Tables:
+        named = data.sel(name=[name for name in data["name"].values if cls.has_events(name)])
+        return events.Tables(*(pooled_sum(named[name], named["weight"]) for name in cls.sums))
+
+
+@dataclass(frozen=True)
+class QuantileEvents(EventTables):
+    """Strictly above a high or below a low quantile of the climatology of the valid time.
+
+    Left out are points without a quantile, and those where precipitation is so rare that the quantile is zero: nothing
+    lies below it, and above it the event would be "any rain". The mask is that of the climatology, the same for all
+    systems.
+    """
+
+    quantiles: tuple[float, ...]
+
+    name = "events"
+    prefix = "quantile_event"
+    sums: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        dict.fromkeys(("event_forecasts", "event_occurrences"), ("quantile_event", events.COUNT))
+    )
+    needs_climatology = True
+
+    @classmethod
+    def from_config(cls, section: VerifyConfig) -> Self:
+        """The quantiles of `verify.event_quantiles`."""
+        return cls(section.event_quantiles)
+
+    def labels(self) -> Sequence[str]:
+        """above_q90, below_q10, ..."""
+        return labels(self.quantiles)
+
+    def events_of(self, block: Block) -> Sequence[Event] | None:
+        """One per quantile."""
+        return [self._event(block, quantile) for quantile in self.quantiles]
+
+    def _event(self, block: Block, quantile: float) -> Event:
+        threshold = climatology_of(block).quantile(quantile)
+        dry = (threshold <= 0) if is_precipitation(block.name) else np.zeros(threshold.shape, bool)
+        return Event(threshold, is_above(quantile), ~(np.isnan(threshold) | dry))
+
+    @classmethod
+    def reference(cls, event: str) -> float | None:
+        """0.1 for above_q90 and below_q10."""
+        return probability(float(event.rpartition("q")[2]) / 100)
+
+
+@dataclass(frozen=True)
+class PrecipitationEvents(EventTables):
+    """Precipitation strictly above fixed amounts; the reference is the frequency in the sample."""
+
+    amounts_mm: tuple[float, ...]
+
+    name = "precipitation_events"
+    prefix = "amount_event"
+    sums: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+        dict.fromkeys(("amount_forecasts", "amount_occurrences"), ("amount_event", events.COUNT))
+    )
+
+    @classmethod
+    def from_config(cls, section: VerifyConfig) -> Self:
+        """The amounts of `verify.precipitation_amounts_mm`."""
+        return cls(section.precipitation_amounts_mm)
+
+    def labels(self) -> Sequence[str]:
+        """above_1mm, ..."""
+        return [f"above_{amount:g}mm" for amount in self.amounts_mm]
+
+    def events_of(self, block: Block) -> Sequence[Event] | None:
+        """One per amount, in file units; None for anything but precipitation."""
+        if not is_precipitation(block.name):
+            return None
+        factor = channel("tp").variable.to_model
+        everywhere = np.ones(block.truth.shape, bool)
+        return [
+            Event(np.full(block.truth.shape, amount / factor, block.truth.dtype), True, everywhere)
+            for amount in self.amounts_mm
+        ]
+
+    @classmethod
+    def has_events(cls, name: str) -> bool:
+        """Precipitation only."""
+        return is_precipitation(name)
+
+
+def is_precipitation(name: str) -> bool:
+    """Whether a scored name is an amount of precipitation."""
+    return name == "tp"
+
+
+def _tables(block: Block, event: Event) -> tuple[Float, Float]:
+    """Weights by the number of members in the event, [region, count]: of all points, of those where it occurred."""
+    asked = block.valid & event.asked
+    if event.above:
+        counts, occurred = block.counts_above(event.threshold[None])[0], block.truth > event.threshold
+    else:
+        counts = (block.ensemble < event.threshold).sum(axis=0, dtype=np.int32)
+        occurred = block.truth < event.threshold
+    slots = block.members + 1
+    return block.areas.histogram(counts, asked, slots), block.areas.histogram(counts, asked & occurred, slots)
