@@ -131,6 +131,9 @@ CHANNELS_78: Final[tuple[str, ...]] = tuple(
 DERIVED_SPEED: Final = MappingProxyType({"ws10m": ("u10m", "v10m"), "ws100m": ("u100m", "v100m")})
 """Wind speeds that verification derives per member from two channels."""
 
+PRECIPITATION: Final = "tp"
+"""The channel of precipitation, which has scores of its own."""
+
 HEADLINE: Final = ("z500", "t850", "msl", "t2m", "ws10m", "tp")
 """The six variables of the headline scorecard (model.md 5.2: 6 variables x 60 lead times = 360)."""
 

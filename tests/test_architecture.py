@@ -178,7 +178,7 @@ class TestPackage:
             entry.split("[")[0].split(">")[0].split("=")[0].strip().lower()
             for group in (
                 PROJECT["project"]["dependencies"],
-                *(extras[name] for name in ("nature-run", "grib", "slurm", "onnx", "mlflow", "wandb")),
+                *(extras[name] for name in ("nature-run", "grib", "slurm", "spectra", "onnx", "mlflow", "wandb")),
             )
             for entry in group
         }

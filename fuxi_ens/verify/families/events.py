@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fuxi_ens.channels import channel
+from fuxi_ens.channels import PRECIPITATION, channel
 from fuxi_ens.config import VerifyConfig
 from fuxi_ens.grid import Float
 from fuxi_ens.verify import events
@@ -194,7 +194,7 @@ class PrecipitationEvents(EventTables):
         """One per amount, in file units; None for anything but precipitation."""
         if not is_precipitation(block.name):
             return None
-        factor = channel("tp").variable.to_model
+        factor = channel(PRECIPITATION).variable.to_model
         everywhere = np.ones(block.truth.shape, bool)
         return [
             Event(np.full(block.truth.shape, amount / factor, block.truth.dtype), True, everywhere)
@@ -209,7 +209,7 @@ class PrecipitationEvents(EventTables):
 
 def is_precipitation(name: str) -> bool:
     """Whether a scored name is an amount of precipitation."""
-    return name == "tp"
+    return name == PRECIPITATION
 
 
 def _tables(block: Block, event: Event) -> tuple[Float, Float]:
