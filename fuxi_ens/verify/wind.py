@@ -2,11 +2,11 @@
 
 from typing import Any, Literal
 
-import numba
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from fuxi_ens.verify.compiled import compiled
 from fuxi_ens.verify.scores import MEMBER, error_of_mean
 
 Vector = tuple[xr.DataArray, xr.DataArray]
@@ -67,7 +67,7 @@ def vector_terms(
     return error.reshape(true_u.shape), difference.reshape(true_u.shape)
 
 
-@numba.njit(nogil=True, cache=True)
+@compiled
 def _vector_terms(u: Any, v: Any, true_u: Any, true_v: Any, error: Any, difference: Any) -> None:
     """Lengths have no order, so that all pairs are needed; no temporary is."""
     points, members = u.shape
