@@ -6,13 +6,19 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from jobs import until
-from makers import WRITTEN, make_ensemble, times
+from makers import WRITTEN, make_analysis, make_ensemble, times
 from submitting import FUXI_ENS, submit, write_site
-from tiny_run import new_run, tiny_config, write_settings
+from tiny_run import new_run, randomize, tiny_config, write_settings
 
+from fuxi_ens.checkpoint import save_checkpoint
+from fuxi_ens.data.statistics import load_statistics
+from fuxi_ens.forecast.layout import layout_of
 from fuxi_ens.paths import RunPaths
+from fuxi_ens.stores.finished import finished
+from fuxi_ens.train.setup import initial_model
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
@@ -98,6 +104,38 @@ def test_a_chain_goes_from_statistics_to_a_scorecard(jobs, chained, tmp_path):
     with xr.open_zarr(paths.forecast) as array, xr.open_zarr(RunPaths(single.run.folder).forecast) as one:
         assert array.sizes["time"] == 4
         xr.testing.assert_equal(array, one)
+
+
+YEAR = {
+    "data.test": [{"start": "2017-12-31", "end": "2019-01-01"}],
+    "forecast.init_times": {"start": "2018-01-01", "end": "2018-12-31", "every_hours": 24},
+    "forecast.steps": 1,
+    "model.output": "increment",
+    "report": None,
+}
+
+
+def test_a_year_of_init_times_is_made_by_an_array_of_four_tasks(jobs, world, tmp_path):
+    make_analysis(tmp_path / "year.zarr", when=times("2017-12-31", "2018-12-31"))
+    changes = {**YEAR, "forecast.store": str(tmp_path / "year.zarr")}
+    config, single = (new_run(world, tmp_path / name, changes) for name in ("year", "single"))
+    statistics = load_statistics(RunPaths(config.run.folder).statistics, config)
+    model = randomize(initial_model(config, statistics, torch.device("cpu")))
+    for one in (config, single):
+        save_checkpoint(RunPaths(one.run.folder).model, model, 6, {"made": "by hand"})
+
+    job = submit(jobs, "forecast", config, write_site(tmp_path), "--tasks=4")["forecast"]
+    jobs.wait(job, seconds=300)
+    paths, init_times = RunPaths(config.run.folder), config.forecast.init_times.times
+    assert len(init_times) == 365
+    assert finished(paths.forecast, init_times).all()
+    assert len(list(paths.forecast.glob("*/c.*"))) == layout_of(config).files
+
+    # Every 73rd, by one process.
+    jobs.run(FUXI_ENS, "forecast", write_settings(single, tmp_path / "single.yaml"), "--part", "0/73")
+    with xr.open_zarr(paths.forecast) as array, xr.open_zarr(RunPaths(single.run.folder).forecast) as one:
+        xr.testing.assert_equal(array.isel(time=slice(None, None, 73)), one.isel(time=slice(None, None, 73)))
+        assert array["2m_temperature"].notnull().all()
 
 
 def test_after_a_failed_stage_nothing_of_the_chain_is_left(jobs, chained, tmp_path):
