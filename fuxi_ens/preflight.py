@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from fuxi_ens.cluster import worker_count
 from fuxi_ens.config import Config
 from fuxi_ens.data.era5 import open_configured
 from fuxi_ens.data.preparation.plan import make_plan
@@ -26,6 +27,7 @@ from fuxi_ens.model.summary import summarize
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.times import HISTORY, label
 from fuxi_ens.verify import open as verification
+from fuxi_ens.verify.memory import memory_expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,3 +190,5 @@ def _verification(config: Config) -> Iterator[Finding]:
         f"{baseline.source}: {len(shared)} of {len(config.forecast.init_times.times)} init times, "
         f"{baseline.members} members, {len(baseline.lead_times)} lead times",
     )
+    tasks = worker_count(config.dask, config.run.threads)
+    yield Finding("verification memory", str(memory_expected(config, baseline, truth, tasks)))

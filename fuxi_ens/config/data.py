@@ -111,7 +111,7 @@ class ClimatologyStoreConfig(Section):
 
 
 class DaskConfig(Section):
-    """Workers of the streaming passes: prepare, statistics, climatology, audit."""
+    """Workers of the streaming passes (prepare, statistics, climatology, audit) and of verify."""
 
     bookkeeping = frozenset({"cluster", "workers", "threads_per_worker", "memory", "slurm"})
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fuxi_ens.cluster import reader_threads
 from fuxi_ens.config import Config
-from fuxi_ens.data.cluster import reader_threads
 from fuxi_ens.data.era5 import Analysis, open_analysis
 from fuxi_ens.grid import LatLonGrid
 

@@ -18,8 +18,8 @@ import numpy as np
 from pydantic import Field, FiniteFloat, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from fuxi_ens.cluster import dask_client, run_tasks, worker_count
 from fuxi_ens.config import Config, Period
-from fuxi_ens.data.cluster import dask_client, run_tasks, worker_count
 from fuxi_ens.data.era5 import open_configured
 from fuxi_ens.data.moments import BlockMoments
 from fuxi_ens.data.reading import Reading

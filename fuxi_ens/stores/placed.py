@@ -5,44 +5,25 @@ one level.
 """
 
 import itertools
-import logging
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
-import tenacity
 from numpy.typing import NDArray
-from obstore.exceptions import BaseError
 
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores.chunks import ChunkReader, Coordinates
+from fuxi_ens.stores.patience import decode_patiently
+from fuxi_ens.stores.scratch import Scratch
 from fuxi_ens.stores.source import Target, Task
 from fuxi_ens.stores.stored import OpenStore
 from fuxi_ens.times import label
 
 _DIMS: Final = ("time", "level", "latitude", "longitude")
-_FAILURES: Final = (OSError, ValueError, RuntimeError, BaseError)
-_ATTEMPTS: Final = 3
-"""Readings of a chunk; for a store behind a network, each with the retries of its requests."""
-log = logging.getLogger(__name__)
 
-
-class _Scratch(threading.local):
-    """One decoded chunk per thread: fresh memory would cost more than filling it."""
-
-    memory = np.empty(0, np.uint8)
-
-    def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        count = int(np.prod(shape)) * dtype.itemsize
-        if self.memory.size < count:
-            self.memory = np.empty(count, np.uint8)
-        return self.memory[:count].view(dtype).reshape(shape)
-
-
-_scratch = _Scratch()
+_scratch = Scratch()
 
 
 class ChunkedSource:
@@ -178,25 +159,8 @@ class ChunkedSource:
 
     def _decode(self, at: Coordinates, out: NDArray[Any], targets: Sequence[Target]) -> bool:
         """Decode with bounded retries. Raises StoreError that names store, variable and time."""
-        retry = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(_ATTEMPTS),
-            wait=tenacity.wait_random_exponential(multiplier=0.2, max=5.0),
-            retry=tenacity.retry_if_exception_type(_FAILURES),
-            before_sleep=partial(self._warn, targets[0].position),
-            reraise=True,
-        )
-        try:
-            return retry(self._reader.decode, at, out)
-        except _FAILURES as error:
-            raise StoreError(
-                f"{self._where(targets[0].position)} cannot be read: its chunk {self._reader.key(at)} is damaged or "
-                f"out of reach after {_ATTEMPTS} attempts ({error}); mend the store, or leave the time out "
-                "(`fuxi-ens data audit --skip-list`)"
-            ) from error
-
-    def _warn(self, position: int, state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning("%s: attempt %d of %d failed (%s)", self._where(position), state.attempt_number, _ATTEMPTS, error)
+        remedy = "mend the store, or leave the time out (`fuxi-ens data audit --skip-list`)"
+        return decode_patiently(self._reader, at, out, self._where(targets[0].position), remedy)
 
     def _where(self, position: int) -> str:
         return f"{self._store.source}: {self._name} at {label(self._store.dataset['time'].values[position])}"

@@ -5,7 +5,7 @@ Not to be mixed up with `climatology`, the reference ensemble.
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,24 +22,34 @@ class FieldCache:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._fields: OrderedDict[object, Field] = OrderedDict()
+        self._fields: OrderedDict[Hashable, Field] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: object, read: Callable[[], Field]) -> Field:
+    def get(self, key: Hashable, read: Callable[[], Field]) -> Field:
         """The field of `key`; `read` is called when it is not there, perhaps by two threads at once."""
+        return self.get_all([key], lambda _: [read()])[0]
+
+    def get_all(self, keys: Sequence[Hashable], read: Callable[[list[int]], Iterable[Field]]) -> list[Field]:
+        """The fields of `keys`; `read` gives those at the positions that are not there, all at once."""
         with self._lock:
-            if key in self._fields:
+            found = {key: self._fields[key] for key in keys if key in self._fields}
+            for key in found:
                 self._fields.move_to_end(key)
-                return self._fields[key]
-        fresh = read()
+        absent = [position for position, key in enumerate(keys) if key not in found]
+        if absent:
+            for position, fresh in zip(absent, read(absent), strict=True):
+                found[keys[position]] = fresh
+                self._keep(keys[position], fresh)
+        return [found[key] for key in keys]
+
+    def _keep(self, key: Hashable, fresh: Field) -> None:
         fresh.flags.writeable = False
         with self._lock:
             if key not in self._fields:
                 self._bytes += fresh.nbytes
-            self._fields[key] = fresh
+                self._fields[key] = fresh
             while self._bytes > self._max_bytes and len(self._fields) > 1:
                 self._bytes -= self._fields.popitem(last=False)[1].nbytes
-        return fresh
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 
+from fuxi_ens.channels import components
 from fuxi_ens.config import ClimatologyConfig
 from fuxi_ens.errors import StoreError
 from fuxi_ens.times import Leads, Times
 from fuxi_ens.verify.open import AnalysisStore
-from fuxi_ens.verify.systems import Role, parts
+from fuxi_ens.verify.points import Field
+from fuxi_ens.verify.systems import Role
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,13 @@ class Climatology:
         result: Times = members.to_numpy().astype("datetime64[ns]")
         return result
 
-    def blocks(self, name: str, init_time: np.datetime64, lead_times: Leads) -> Iterator[xr.DataArray]:
-        """Each analysis of a block is read once, even if it is a member for several lead times."""
-        members = [self.member_times(valid_time) for valid_time in init_time + lead_times]
-        for part in parts([len(times) for times in members], self.truth):
-            wanted = np.stack(members[part])
-            times, position = np.unique(wanted, return_inverse=True)
-            fields = self.truth.fields(name, times).drop_vars("valid_time")
-            index = xr.DataArray(position.reshape(wanted.shape), dims=("lead_time", "number"))
-            yield fields.isel(valid_time=index).assign_coords(lead_time=lead_times[part])
+    def ensembles(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Field]:
+        """Analyses, read anew for every valid time."""
+        for valid_time in init_time + lead_times:
+            yield self.truth.fields(name, self.member_times(valid_time)).to_numpy()
+
+    def bytes_at_work(self, names: tuple[str, ...]) -> int:
+        """The most members there may be; twice that for wind speeds, which are made of two fields."""
+        most = len(self.available.year.unique()) * len(self.offsets)
+        fields = max(len(components(name)) for name in names)
+        return most * fields * self.truth.field_bytes

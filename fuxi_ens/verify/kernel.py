@@ -6,14 +6,12 @@ a branch (Batcher 1968). Up to `STRAIGHT_MEMBERS` members of large fields the ne
 where the optimizer keeps members in registers; beyond, comparators come from a table and members stay in the first
 level of the cache. Both give the same bits. LLVM lowers the vectors to whatever the processor has.
 
-The code of the network is generated in this file, because numba notices changes of the file of a compiled function
-only. Addresses instead of arrays cross the border into compiled code, so that there is one compiled version whatever
-the layout of the arrays around it.
+Instructions are generated in this file, because numba notices changes of the file of a compiled function only.
+Addresses instead of arrays cross the border into compiled code, so that there is one compiled version whatever the
+layout of the arrays around it.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
-from functools import cache
 from typing import Any, Final
 
 import llvmlite.binding
@@ -24,6 +22,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from fuxi_ens.verify.compiled import compiled
+from fuxi_ens.verify.network import network, table
 
 _REGISTER: Final = 16 if llvmlite.binding.get_host_cpu_features().get("avx512f") else 8
 """Points in a vector register."""
@@ -39,49 +38,6 @@ STRAIGHT_POINTS: Final = 2**17
 _CACHE_LINE: Final = 64
 
 _FLOAT, _INT, _ADDRESS = ir.FloatType(), ir.IntType(32), ir.IntType(64)
-
-
-def network(members: int) -> list[tuple[int, int]]:
-    """Comparators of Batcher's odd-even merge sort, depth first, [(lower, upper)].
-
-    Those of the next power of two without the ones that touch positions beyond `members`: what is not there acts as
-    infinity, which never moves.
-    """
-    padded = 1 << max(members - 1, 0).bit_length()
-    comparators: list[tuple[int, int]] = []
-
-    def merge(low: int, size: int, step: int) -> None:
-        if 2 * step < size:
-            merge(low, size, 2 * step)
-            merge(low + step, size, 2 * step)
-            comparators.extend((i, i + step) for i in range(low + step, low + size - step, 2 * step))
-        else:
-            comparators.append((low, low + step))
-
-    def sort(low: int, size: int) -> None:
-        if size > 1:
-            sort(low, size // 2)
-            sort(low + size // 2, size // 2)
-            merge(low, size, 1)
-
-    sort(0, padded)
-    return [(i, j) for i, j in comparators if j < members]
-
-
-@cache
-def _table(members: int) -> NDArray[np.int64]:
-    """The network as byte offsets into a buffer of one vector per member, [comparator, 2].
-
-    In layers of comparators that do not wait for each other.
-    """
-    layer_of: dict[int, int] = defaultdict(int)
-    layered = []
-    for i, j in network(members):
-        layer = max(layer_of[i], layer_of[j])
-        layer_of[i] = layer_of[j] = layer + 1
-        layered.append((layer, i, j))
-    layered.sort(key=lambda comparator: comparator[0])
-    return np.array(layered, np.int64).reshape(-1, 3)[:, 1:] * (4 * _TABLE_LANES)
 
 
 def run(
@@ -106,7 +62,7 @@ def run(
     if members <= STRAIGHT_MEMBERS and max(points, field_points) >= STRAIGHT_POINTS:
         _straight_code(*places, (None,) * members)
     else:
-        _from_table(*places, members, _table(members))
+        _from_table(*places, members, table(members, 4 * _TABLE_LANES))
 
 
 class _Vectors:

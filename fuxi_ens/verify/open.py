@@ -14,12 +14,15 @@ from typing import Any, Final, Self
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from fuxi_ens.channels import Variable, channel, components
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores import Fields, OpenStore, open_store
+from fuxi_ens.stores.ensembles import EnsembleReader
 from fuxi_ens.stores.finished import finished, is_ours
 from fuxi_ens.stores.names import accepted
+from fuxi_ens.stores.scratch import Scratch
 from fuxi_ens.times import Leads, Times, label
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,8 @@ log = logging.getLogger(__name__)
 _FORECAST_NAMES: Final = {"time": "init_time", "prediction_timedelta": "lead_time", "number": "number"}
 _ANALYSIS_NAMES: Final = {"time": "valid_time"}
 _HORIZONTAL: Final = ("latitude", "longitude")
+_FLOAT: Final = 4
+_scratch = Scratch()
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,9 @@ class Store:
 class ForecastStore(Store):
     """Ensemble forecasts."""
 
+    opened: OpenStore
+    _readers: dict[str, EnsembleReader | None] = field(default_factory=dict, compare=False, repr=False)
+
     @property
     def init_times(self) -> Times:
         """Init times in the store, datetime64[ns]."""
@@ -115,6 +123,50 @@ class ForecastStore(Store):
         values = self._read(name, init_time=init_time, lead_time=lead_times)
         return values.transpose("lead_time", "number", *_HORIZONTAL)
 
+    def ensemble_into(
+        self, name: str, init_time: np.datetime64, lead_time: np.timedelta64, out: NDArray[np.float32]
+    ) -> None:
+        """Members of one field into `out` [number, latitude, longitude], C-contiguous; missing points are NaN.
+
+        Decodes chunks of common layouts there and then, in this thread; others are read through xarray.
+        """
+        parts = components(name)
+        self._fill(parts[0], init_time, lead_time, out)
+        if len(parts) > 1:
+            other = _scratch.take(out.shape, out.dtype)
+            self._fill(parts[1], init_time, lead_time, other)
+            np.hypot(out, other, out=out)
+
+    def scratch_bytes(self, names: tuple[str, ...]) -> int:
+        """Memory that a thread needs beside the result of `ensemble_into`."""
+        field = self.members * self.dataset.sizes["latitude"] * self.dataset.sizes["longitude"] * _FLOAT
+        speed = max((field for name in names if len(components(name)) > 1), default=0)
+        readers = [self._reader(part) for name in names for part in components(name)]
+        return speed + max(field if reader is None else reader.scratch_bytes for reader in readers)
+
+    def _fill(self, name: str, init_time: np.datetime64, lead_time: np.timedelta64, out: NDArray[np.float32]) -> None:
+        reader = self._reader(name)
+        if reader is None:
+            np.copyto(out, self.ensemble(name, init_time, np.array([lead_time])).to_numpy()[0], casting="same_kind")
+            return
+        wanted = {"time": init_time, "prediction_timedelta": lead_time, "level": channel(name).level}
+        # Positions on disk, where nothing is left out.
+        where = {
+            dim: int(np.flatnonzero(self.opened.dataset[dim].to_numpy() == value)[0])
+            for dim, value in wanted.items()
+            if value is not None
+        }
+        reader.read_into(where, out)
+
+    def _reader(self, name: str) -> EnsembleReader | None:
+        """None where a layout is left to xarray."""
+        if name not in self._readers:
+            array = self._variable(name)
+            stored = str(array.name)
+            direct = EnsembleReader.can_read(self.opened, stored)
+            self._readers[name] = EnsembleReader(self.opened, stored) if direct else None
+        return self._readers[name]
+
     def _read(self, name: str, **labels: Any) -> xr.DataArray:
         """Values in memory."""
         try:
@@ -135,6 +187,16 @@ class AnalysisStore(Store):
     def valid_times(self) -> Times:
         """Times in the store, datetime64[ns]."""
         return self.dataset["valid_time"].to_numpy().astype("datetime64[ns]")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of a field."""
+        return self.dataset.sizes["latitude"], self.dataset.sizes["longitude"]
+
+    @property
+    def field_bytes(self) -> int:
+        """Memory of one field."""
+        return self.shape[0] * self.shape[1] * _FLOAT
 
     def require(self, names: tuple[str, ...]) -> Self:
         """Also raises StoreError where 6-hour sums cannot be made of what the store holds."""
@@ -178,7 +240,7 @@ def open_forecast(source: str) -> ForecastStore:
             f"{opened.source}: prediction_timedelta is {dataset['lead_time'].dtype}, expected a time span; "
             "store it with the attribute units='hours'"
         )
-    return ForecastStore(opened.source, dataset)
+    return ForecastStore(opened.source, dataset, opened)
 
 
 def open_analysis(source: str) -> AnalysisStore:

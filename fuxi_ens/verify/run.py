@@ -1,96 +1,109 @@
-"""Verification of one configuration: all systems, all init times, in parallel, restartable."""
+"""Verification of one configuration: all systems, all init times, on Dask, restartable."""
 
 import logging
-from collections.abc import Mapping
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-from dask.delayed import delayed
-
+from fuxi_ens.cluster import dask_client, run_tasks, worker_count
 from fuxi_ens.config import Config
-from fuxi_ens.errors import ConfigError, StoreError
-from fuxi_ens.paths import RunPaths
+from fuxi_ens.errors import StoreError
 from fuxi_ens.progress import progress
 from fuxi_ens.provenance import config_hash
-from fuxi_ens.stores.climatology import open_climatology
-from fuxi_ens.verify.climate import Climate, FieldCache
-from fuxi_ens.verify.climatology import Climatology
-from fuxi_ens.verify.families import configured
+from fuxi_ens.times import label
+from fuxi_ens.verify import work
+from fuxi_ens.verify.climate import Climate
 from fuxi_ens.verify.files import is_complete, statistics_path, write_statistics
 from fuxi_ens.verify.leakage import refuse_seen
-from fuxi_ens.verify.open import open_analysis, open_forecast
-from fuxi_ens.verify.sample import Sample, common_sample
-from fuxi_ens.verify.statistics import WEIGHTS, Scorer
-from fuxi_ens.verify.systems import EnsembleSystem, Persistence, System
+from fuxi_ens.verify.memory import memory_needed
+from fuxi_ens.verify.open import open_forecast
+from fuxi_ens.verify.statistics import WEIGHTS, Case, Scorer
+from fuxi_ens.verify.systems import System
 
 logger = logging.getLogger(__name__)
 
+Provenance = Mapping[str, str | int | float]
 
-def verify(
-    config: Config,
-    out: Path,
-    forecast_store: str,
-    provenance: Mapping[str, str | int | float],
-) -> list[Path]:
+
+def verify(config: Config, out: Path, forecast_store: str, provenance: Provenance) -> list[Path]:
     """Score all systems of a configuration; write one statistics file per system and init_time.
 
     The systems are the forecast, called `verify.forecast_name`, the baseline, climatology and persistence. Files
-    that exist and carry `provenance["config_hash"]` are kept. The work is spread over `config.run.threads`
-    threads (0: all cores); each holds one block of fields at a time. Returns the files, system by system.
-    Raises StoreError for stores that lack something or hold unwritten forecasts, before the first score where
-    that can be known.
+    that exist and carry `provenance["config_hash"]` are kept. The work is spread over the workers of `config.dask`,
+    by default `config.run.threads` threads (0: all cores); each holds one field of an ensemble at a time. Returns the
+    files, system by system. Raises StoreError for stores that lack something or hold unwritten forecasts, before the
+    first score where that can be known.
     """
-    systems, sample = open_systems(config, forecast_store)
-    families, climate = configured(config.verify), open_climate(config)
-    seen = climate and refuse_seen(climate.store, sample.valid_times, config.verify.allow_seen_climatology)
-    scorers = [Scorer(system, config.verify.channels, config.verify.regions, families, climate) for system in systems]
-    jobs = [
-        (scorer, init_time, statistics_path(out, scorer.system.name, init_time))
-        for scorer in scorers
+    scorers, sample = work.open_scorers(config, forecast_store)
+    climate = scorers[0].climate
+    allowed = config.verify.allow_seen_climatology
+    seen = refuse_seen(climate.store, sample.valid_times, allowed) if climate else ""
+    files = [
+        work.File(system, init_time, leads, statistics_path(out, scorer.system.name, init_time))
+        for system, scorer in enumerate(scorers)
         for init_time in sample.init_times
-        if scorer.system.offered(sample.leads_of(init_time)).size
+        if (leads := scorer.system.offered(sample.leads_of(init_time))).size
     ]
-    forecast_hash = _forecast_hash(config, forecast_store)
-
-    def identity(system: System) -> dict[str, str]:
-        # The references do not change when the forecast is made anew.
-        of_forecast = forecast_hash if system.role == "forecast" else ""
-        return {"config_hash": str(provenance["config_hash"]), "forecast_hash": of_forecast}
-
-    todo = [job for job in jobs if not is_complete(job[2], identity(job[0].system))]
-    logger.info("%d of %d statistics files to make", len(todo), len(jobs))
-
-    def score(scorer: Scorer, init_time: np.datetime64, path: Path) -> None:
-        statistics = scorer.statistics(init_time, sample.leads_of(init_time))
-        attributes = {
-            **provenance,
-            **describe(scorer.system),
-            **identity(scorer.system),
-            "estimator": config.verify.estimator,
-            **({"day_climatology": climate.store.source, "day_climatology_caveat": seen or "none"} if climate else {}),
-        }
-        write_statistics(path, statistics.assign_attrs(attributes))
-        advance(1, f"{scorer.system.name} {path.stem}")
-
-    with progress("verify", len(todo)) as advance:
-        tasks = [delayed(score, traverse=False)(*job) for job in todo]
-        delayed(list)(tasks).compute(scheduler="threads", num_workers=config.run.threads or None)
-    return [path for _, _, path in jobs]
+    identities = [identity(scorer.system, config, forecast_store, provenance) for scorer in scorers]
+    todo = [file for file in files if not is_complete(file.path, identities[file.system])]
+    logger.info("%d of %d statistics files to make", len(todo), len(files))
+    if todo:
+        tasks = worker_count(config.dask, config.run.threads)
+        logger.info("memory: %s", memory_needed(config, [scorer.system for scorer in scorers], tasks))
+        task = work.Task(config, forecast_store, secrets.token_hex(8))
+        about = {**provenance, **_day_climatology(climate, seen)}
+        _score(task, scorers, todo, [{**about, **identity} for identity in identities])
+    return [file.path for file in files]
 
 
-def open_climate(config: Config) -> Climate | None:
-    """The climatology by day of the year, if a family of `verify.scores` needs one. Raises StoreError without it."""
-    needing = [family.name for family in configured(config.verify) if family.needs_climatology]
-    if not needing:
-        return None
-    made = RunPaths(config.run.folder).climatology
-    if not config.verify.day_climatology and not made.exists():
-        raise StoreError(
-            f"the scores {needing} need a climatology by day of the year, and there is none at {made}; run `fuxi-ens "
-            "data climatology CONFIG`, name one in verify.day_climatology, or take them out of verify.scores"
-        )
-    store = open_climatology(config.verify.day_climatology or str(made))
-    return Climate(store, FieldCache(config.verify.cache_megabytes * 10**6 // 2))
+def _score(
+    task: work.Task, scorers: Sequence[Scorer], files: Sequence[work.File], attributes: Sequence[Provenance]
+) -> None:
+    """Do the work of all files; write each as soon as its cases are there."""
+    items, missing = work.plan(task, scorers, files)
+    waiting = defaultdict(list)
+    for file, needed in zip(files, missing, strict=True):
+        for number in needed:
+            waiting[number].append((file, needed))
+    known: dict[work.CaseKey, Case] = {}
+    config = task.config
+    in_flight = 2 * worker_count(config.dask, config.run.threads)
+    try:
+        with (
+            progress("verify", sum(len(item.lead_times) for item in items)) as advance,
+            dask_client(config.dask, config.run.threads) as client,
+        ):
+            for item, cases in run_tasks(client, work.score_item, items, in_flight=in_flight):
+                system = scorers[item.system].system
+                for lead_time, case in zip(item.lead_times, cases, strict=True):
+                    known[work.key_of(system.role, item.system, item.name, item.init_time, lead_time)] = case
+                for file, needed in waiting.pop(item.number):
+                    needed.remove(item.number)
+                    if not needed:
+                        about = {**attributes[file.system], "estimator": config.verify.estimator}
+                        _write(scorers[file.system], file, known, about)
+                advance(len(cases), f"{system.name} {label(item.init_time)}")
+    finally:
+        work.leave()
+
+
+def _write(scorer: Scorer, file: work.File, known: dict[work.CaseKey, Case], attributes: Provenance) -> None:
+    # Cases of a climatology stay: other init times have the same valid times.
+    take = known.__getitem__ if scorer.system.role == "climatology" else known.pop
+    cases = {name: [take(key) for key in file.keys(scorer, name)] for name in scorer.names}
+    statistics = scorer.joined(cases, file.init_time, file.lead_times)
+    write_statistics(file.path, statistics.assign_attrs({**attributes, **describe(scorer.system)}))
+
+
+def _day_climatology(climate: Climate | None, seen: str) -> dict[str, str]:
+    return {"day_climatology": climate.store.source, "day_climatology_caveat": seen or "none"} if climate else {}
+
+
+def identity(system: System, config: Config, forecast_store: str, provenance: Provenance) -> dict[str, str]:
+    """What tells files of other settings or another forecast apart; references do not change with the forecast."""
+    of_forecast = _forecast_hash(config, forecast_store) if system.role == "forecast" else ""
+    return {"config_hash": str(provenance["config_hash"]), "forecast_hash": of_forecast}
 
 
 def _forecast_hash(config: Config, forecast_store: str) -> str:
@@ -121,33 +134,3 @@ def describe(system: System) -> dict[str, str]:
         "grid": system.truth.grid,
         "weights": WEIGHTS,
     }
-
-
-def open_systems(config: Config, forecast_store: str) -> tuple[tuple[System, ...], Sample]:
-    """Open all stores, check that they fit together, and choose the pairs to score.
-
-    Raises ConfigError for equal names of systems and StoreError for what the stores lack.
-    """
-    section = config.verify
-    names = (section.forecast_name, section.baseline_name, "climatology", "persistence")
-    if len(set(names)) < len(names):
-        raise ConfigError(f"systems need different names, got {names}; change verify.forecast_name or baseline_name")
-    truth_source = section.truth or config.data.store
-    truth = open_analysis(truth_source).require(section.channels)
-    baseline_truth = open_analysis(section.baseline_truth or truth_source).require(section.channels)
-    forecast = open_forecast(forecast_store).whole().require(section.channels)
-    baseline = open_forecast(section.baseline).require(section.channels)
-    for store in (forecast, baseline, baseline_truth):
-        if store.grid != truth.grid:
-            raise StoreError(
-                f"{store.source} is on the grid {store.grid}, the truth {truth.source} on {truth.grid}; "
-                "regrid one of them: scores of different grids cannot be compared"
-            )
-    sample = common_sample(config.forecast.init_times.times, forecast, baseline, (truth, baseline_truth))
-    systems: tuple[System, ...] = (
-        EnsembleSystem(section.forecast_name, "forecast", forecast, truth),
-        EnsembleSystem(section.baseline_name, "baseline", baseline, baseline_truth),
-        Climatology.from_config(section.climatology, truth, sample.valid_times),
-        Persistence(truth),
-    )
-    return systems, sample

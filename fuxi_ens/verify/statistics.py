@@ -6,9 +6,8 @@ area of the global grid (mean 1), cut out by the region and by the points where 
 temperature over land) is a mask, NaN in a forecast where the truth exists is an error.
 """
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -19,10 +18,10 @@ from numpy.typing import NDArray
 from fuxi_ens.channels import DERIVED_SPEED, components
 from fuxi_ens.errors import StoreError
 from fuxi_ens.grid import Float
-from fuxi_ens.times import Leads, label
+from fuxi_ens.times import Leads, Times, label
 from fuxi_ens.verify.areas import Areas
 from fuxi_ens.verify.block import Block
-from fuxi_ens.verify.climate import Climate
+from fuxi_ens.verify.climate import Climate, FieldCache
 from fuxi_ens.verify.families import Family
 from fuxi_ens.verify.points import Field
 from fuxi_ens.verify.systems import System
@@ -50,10 +49,10 @@ class Scorer:
     names: tuple[str, ...]
     regions: tuple[str, ...]
     families: tuple[Family, ...]
+    cache: FieldCache
+    """Fields of truths, shared by all scorers"""
     climate: Climate | None = None
     """Climatology by day of the year; None unless a family needs it"""
-    _by_valid_time: dict[tuple[str, np.datetime64], Case] = field(init=False, default_factory=dict)
-    """Cases of a climatology, which depend on the valid_time only: each serves up to 30 init times."""
 
     @cached_property
     def areas(self) -> Areas:
@@ -94,17 +93,23 @@ class Scorer:
         )
 
     def cases(self, name: str, init_time: np.datetime64, lead_times: Leads) -> list[Case]:
-        """One case per lead time; those of a climatology are computed once per valid_time.
+        """One case per lead time. Raises StoreError for members that are not finite."""
+        if name in DERIVED_SPEED and any(family.needs_components for family in self._families):
+            parts = [self._fields(part, init_time, lead_times, slot) for slot, part in enumerate(components(name))]
+            return [self._speed_case(name, u, v) for u, v in zip(*parts, strict=True)]
+        return [
+            self.case(name, init_time, block.lead_time, block.ensemble, block.truth)
+            for block in self._fields(name, init_time, lead_times)
+        ]
 
-        Raises StoreError for members that are not finite.
-        """
-        if self.system.role != "climatology":
-            return self._new_cases(name, init_time, lead_times)
-        keys = [(name, valid_time) for valid_time in init_time + lead_times]
-        fresh = np.array([key not in self._by_valid_time for key in keys], dtype=bool)
-        new = self._new_cases(name, init_time, lead_times[fresh])
-        self._by_valid_time.update(zip(itertools.compress(keys, fresh), new, strict=True))
-        return [self._by_valid_time[key] for key in keys]
+    def truths(self, name: str, valid_times: Times) -> list[Field]:
+        """[latitude, longitude] in file units, each read once for all that are verified at its time."""
+        store = self.system.truth
+        keys = [(store.source, name, valid_time) for valid_time in valid_times]
+        # Copies, because a field kept alone would keep all that were read with it.
+        return self.cache.get_all(
+            keys, lambda absent: [field.copy() for field in store.fields(name, valid_times[absent]).to_numpy()]
+        )
 
     def case(
         self,
@@ -129,34 +134,17 @@ class Scorer:
             sums.update(family.of_block(block))
         return Case(sums, block.weight, block.members)
 
-    def _new_cases(self, name: str, init_time: np.datetime64, lead_times: Leads) -> list[Case]:
-        if name in DERIVED_SPEED and any(family.needs_components for family in self._families):
-            return [
-                self._speed_case(name, u, v)
-                for u, v in zip(*self._components(name, init_time, lead_times), strict=True)
-            ]
-        return [
-            self.case(name, init_time, block.lead_time, block.ensemble, block.truth)
-            for block in self._fields(name, init_time, lead_times)
-        ]
-
-    def _components(self, name: str, init_time: np.datetime64, lead_times: Leads) -> list[Iterator[Block]]:
-        return [self._fields(part, init_time, lead_times) for part in components(name)]
-
     def _speed_case(self, name: str, u: Block, v: Block) -> Case:
         """Speed from components that are read anyway, instead of reading them twice."""
         ensemble, truth = np.hypot(u.ensemble, v.ensemble), np.hypot(u.truth, v.truth)
         return self.case(name, u.init_time, u.lead_time, ensemble, truth, (u, v))
 
-    def _fields(self, name: str, init_time: np.datetime64, lead_times: Leads) -> Iterator[Block]:
-        """One field after another, in order of `lead_times`."""
-        for block in self.system.blocks(name, init_time, lead_times):
-            leads = block["lead_time"].to_numpy()
-            # The grids are known to be equal; their coordinates may differ by rounding.
-            truth = self.system.truth.fields(name, init_time + leads).to_numpy()
-            ensemble = block.transpose("lead_time", "number", "latitude", "longitude").to_numpy()
-            for lead_time, members, field_ in zip(leads, ensemble, truth, strict=True):
-                yield Block(name, init_time, lead_time, members, field_, self.areas)
+    def _fields(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Block]:
+        """One field after another, in order of `lead_times`; each holds until the next of the same slot."""
+        ensembles = self.system.ensembles(name, init_time, lead_times, slot)
+        truths = self.truths(name, init_time + lead_times)
+        for lead_time, ensemble, truth in zip(lead_times, ensembles, truths, strict=True):
+            yield Block(name, init_time, lead_time, ensemble, truth, self.areas)
 
     def _refuse(self, name: str, init_time: np.datetime64, lead_time: np.timedelta64) -> None:
         marker = f"{self.system.source}/.complete/{label(init_time)}"

@@ -1,23 +1,24 @@
-"""The systems that are compared, each giving ensembles in blocks [lead_time, number, latitude, longitude].
+"""The systems that are compared, each giving ensembles [number, latitude, longitude].
 
 The forecast and the baseline are stores; persistence and `climatology` are made from the truth.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol, get_args
 
 import numpy as np
-import xarray as xr
 
+from fuxi_ens.stores.scratch import Scratch
 from fuxi_ens.times import Leads
 from fuxi_ens.verify.open import AnalysisStore, ForecastStore
+from fuxi_ens.verify.points import Field
 
 Role = Literal["forecast", "baseline", "climatology", "persistence"]
 ROLES: Final[frozenset[Role]] = frozenset(get_args(Role))
 
-BLOCK_VALUES: Final = 2**26
-"""Most values in a block (256 MiB of float32), unless one lead time alone has more."""
+_scratch = (Scratch(), Scratch())
 
 
 class System(Protocol):
@@ -42,8 +43,14 @@ class System(Protocol):
     def offered(self, lead_times: Leads) -> Leads:
         """Those of `lead_times` that the system has."""
 
-    def blocks(self, name: str, init_time: np.datetime64, lead_times: Leads) -> Iterator[xr.DataArray]:
-        """Ensembles of a scored name in order of `lead_times`, in blocks of equally many members."""
+    def ensembles(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Field]:
+        """Members [number, latitude, longitude] of a scored name for one of `lead_times` after the other.
+
+        An array holds until the thread asks for the next one of the same `slot`, 0 or 1: its memory is used again.
+        """
+
+    def bytes_at_work(self, names: tuple[str, ...]) -> int:
+        """Memory that one thread needs for `ensembles`."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +71,16 @@ class EnsembleSystem:
         """Those of `lead_times` that are in the store."""
         return np.intersect1d(lead_times, self.store.lead_times)
 
-    def blocks(self, name: str, init_time: np.datetime64, lead_times: Leads) -> Iterator[xr.DataArray]:
-        """Read as many lead times at once as `BLOCK_VALUES` allows."""
-        for part in parts([self.store.members] * len(lead_times), self.truth):
-            yield self.store.ensemble(name, init_time, lead_times[part])
+    def ensembles(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Field]:
+        """Each is decoded into the same memory."""
+        out = _scratch[slot].take((self.store.members, *self.truth.shape), np.float32)
+        for lead_time in lead_times:
+            self.store.ensemble_into(name, init_time, lead_time, out)
+            yield out
+
+    def bytes_at_work(self, names: tuple[str, ...]) -> int:
+        """One field of all members, and what the reader needs."""
+        return self.store.members * self.truth.field_bytes + self.store.scratch_bytes(names)
 
 
 @dataclass(frozen=True)
@@ -87,21 +100,11 @@ class Persistence:
         """All of them."""
         return lead_times
 
-    def blocks(self, name: str, init_time: np.datetime64, lead_times: Leads) -> Iterator[xr.DataArray]:
-        """One block, a view of one field."""
-        field = self.truth.fields(name, np.array([init_time])).rename(valid_time="number").reset_coords(drop=True)
-        field = field.drop_vars("number")
-        yield field.expand_dims(lead_time=lead_times)
+    def ensembles(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Field]:
+        """The same field every time."""
+        field = self.truth.fields(name, np.array([init_time])).to_numpy()
+        return itertools.repeat(field, len(lead_times))
 
-
-def parts(members: list[int], store: AnalysisStore) -> Iterator[slice]:
-    """Cut lead times into runs with equally many members and at most `BLOCK_VALUES` values."""
-    cells = store.dataset.sizes["latitude"] * store.dataset.sizes["longitude"]
-    start = 0
-    while start < len(members):
-        most = max(1, BLOCK_VALUES // (members[start] * cells))
-        stop = start + 1
-        while stop < len(members) and stop - start < most and members[stop] == members[start]:
-            stop += 1
-        yield slice(start, stop)
-        start = stop
+    def bytes_at_work(self, names: tuple[str, ...]) -> int:
+        """One field."""
+        return self.truth.field_bytes

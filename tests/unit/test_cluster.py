@@ -8,9 +8,9 @@ import urllib.request
 import pytest
 from distributed import LocalCluster
 
+from fuxi_ens import cluster
+from fuxi_ens.cluster import dask_client, reader_threads, run_tasks, worker_count
 from fuxi_ens.config import DaskConfig
-from fuxi_ens.data import cluster
-from fuxi_ens.data.cluster import dask_client, reader_threads, run_tasks, worker_count
 from fuxi_ens.errors import StoreError, UserError
 
 SLURM = {"cluster": "slurm", "workers": 2, "slurm": {"queue": "long", "account": "weather"}}

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fuxi_ens.verify import kernel, points, scores
+from fuxi_ens.verify.network import network
 from fuxi_ens.verify.points import Points, counts_above, point_statistics, with_numpy
 
 AVERAGES = ("absolute_error", "difference", "error", "variance")
@@ -75,14 +76,14 @@ def test_straight_code_and_table_give_the_same_bits(rng, members):
 def test_the_network_sorts(rng, members):
     values = rng.integers(0, 2, (members, 500))  # what sorts zeros and ones sorts everything (Knuth)
     expected = np.sort(values, axis=0)
-    for low, high in kernel.network(members):
+    for low, high in network(members):
         assert 0 <= low < high < members
         values[[low, high]] = np.minimum(values[low], values[high]), np.maximum(values[low], values[high])
     np.testing.assert_array_equal(values, expected)
 
 
 def test_the_network_of_fifty_has_the_comparators_of_batcher():
-    assert len(kernel.network(50)) == 403
+    assert len(network(50)) == 403
 
 
 @pytest.mark.parametrize(("estimator", "share"), [("nrg", 1 - 1 / 50), ("fair", 1.0)])

@@ -12,7 +12,9 @@ from fuxi_ens.errors import ConfigError, StoreError
 from fuxi_ens.grid import REGIONS
 from fuxi_ens.provenance import config_hash
 from fuxi_ens.verify.files import read_statistics
-from fuxi_ens.verify.run import open_systems, verify
+from fuxi_ens.verify.memory import memory_needed
+from fuxi_ens.verify.opened import open_systems
+from fuxi_ens.verify.run import verify
 from fuxi_ens.verify.scorecard import scorecard
 
 
@@ -216,13 +218,38 @@ def test_files_say_what_they_are(world):
     assert data.attrs["families"] == "ensemble ranks"
 
 
-def test_memory_bound_cuts_blocks_without_changing_a_bit(world, monkeypatch):
+@pytest.mark.parametrize("leads", [1, 3])
+def test_pieces_of_work_do_not_change_a_bit(world, monkeypatch, leads):
     paths = run(world)
     whole = [path.read_bytes() for path in paths]
     for path in paths:
         path.unlink()
-    monkeypatch.setattr("fuxi_ens.verify.systems.BLOCK_VALUES", 1)
-    assert [path.read_bytes() for path in run(world)] == whole
+    monkeypatch.setattr("fuxi_ens.verify.work.LEADS_PER_ITEM", leads)
+    assert [path.read_bytes() for path in run(world, cache_megabytes=1)] == whole
+
+
+@pytest.mark.slow
+def test_processes_give_the_bits_of_threads(world):
+    paths = run(world)
+    whole = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.unlink()
+    config = world.config()
+    config = config.model_copy(update={"dask": config.dask.model_copy(update={"cluster": "processes", "workers": 2})})
+    verify(config, world.folder / "scores", world.forecast_store, PROVENANCE)
+    assert [path.read_bytes() for path in paths] == whole
+
+
+def test_memory_is_predicted_before_the_start(world, caplog):
+    with caplog.at_level(logging.INFO):
+        run(world, cache_megabytes=5)
+    config = world.config(cache_megabytes=5)
+    needed = memory_needed(config, open_systems(config, world.forecast_store)[0], 2)
+    # Each store is one chunk here: all init times, members and lead times of a level.
+    chunk = world.forecast["geopotential"].nbytes
+    assert needed.each >= chunk + 4 * 8 * 16 * 4
+    assert needed.total == 2 * needed.each + 5_000_000
+    assert f"memory: {needed}" in caplog.text
 
 
 def test_unwritten_forecast_is_refused(world):

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuxi_ens.channels import CHANNELS_78, channel
+from fuxi_ens.cluster import dask_client, reader_threads, run_tasks, worker_count
 from fuxi_ens.config import DaskConfig
 from fuxi_ens.data.audit.axis import AxisReport, audit_axis
 from fuxi_ens.data.audit.census import Census, take_census
@@ -20,7 +21,6 @@ from fuxi_ens.data.audit.layout import channels_of, extent, is_summed, layouts, 
 from fuxi_ens.data.audit.manifest import audit_manifest, shards_of
 from fuxi_ens.data.audit.observations import Observations, names_of
 from fuxi_ens.data.audit.report import Audit, Problem
-from fuxi_ens.data.cluster import dask_client, reader_threads, run_tasks, worker_count
 from fuxi_ens.errors import StoreError
 from fuxi_ens.progress import progress
 from fuxi_ens.stores import Fields, OpenStore, open_store

@@ -14,12 +14,12 @@ from typing import TypeVar
 
 from distributed import Client
 
+from fuxi_ens.cluster import dask_client, run_tasks, worker_count
 from fuxi_ens.config import Config, Period
 from fuxi_ens.data.climatology.bands import bands, write_band
 from fuxi_ens.data.climatology.gather import gather, runs_of_days
 from fuxi_ens.data.climatology.plan import Place, Plan, Unit, times_of
 from fuxi_ens.data.climatology.store import Workshop, require_same
-from fuxi_ens.data.cluster import dask_client, run_tasks, worker_count
 from fuxi_ens.data.era5 import open_configured
 from fuxi_ens.data.reading import Reading
 from fuxi_ens.errors import UserError

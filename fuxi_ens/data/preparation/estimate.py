@@ -10,8 +10,8 @@ from typing import Final
 import zarr
 from zarr.storage import MemoryStore
 
+from fuxi_ens.cluster import worker_count
 from fuxi_ens.config import Config
-from fuxi_ens.data.cluster import worker_count
 from fuxi_ens.data.preparation.plan import Plan, PlannedVariable
 from fuxi_ens.data.preparation.shard import BLOCK_BYTES, Array, ShardTask, read_shard, regridder
 from fuxi_ens.data.preparation.store import codecs, file_count

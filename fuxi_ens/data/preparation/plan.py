@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fuxi_ens import channels as vocabulary
 from fuxi_ens.channels import Variable
+from fuxi_ens.cluster import THREADS_THAT_WAIT
 from fuxi_ens.config import Config, Period, PrepareConfig
-from fuxi_ens.data.cluster import THREADS_THAT_WAIT
 from fuxi_ens.data.preparation.shard import ShardTask, opened, regridder
 from fuxi_ens.data.skip import load_skip_list
 from fuxi_ens.errors import StoreError, UserError

@@ -12,8 +12,8 @@ import numpy as np
 import xarray as xr
 
 from fuxi_ens import channels as vocabulary
+from fuxi_ens.cluster import dask_client, run_tasks, worker_count
 from fuxi_ens.config import Config
-from fuxi_ens.data.cluster import dask_client, run_tasks, worker_count
 from fuxi_ens.data.plausible import require_plausible
 from fuxi_ens.data.preparation.plan import Plan
 from fuxi_ens.data.preparation.shard import ShardRecord, ShardTask, opened, refuse_missing, regridder, write_shard

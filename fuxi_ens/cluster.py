@@ -1,4 +1,4 @@
-"""Dask workers for the streaming passes: threads of this process, processes of this node, or SLURM jobs.
+"""Dask workers for streaming passes and verification: threads of this process, processes of this node, or SLURM jobs.
 
 A pass hands out whole blocks of work (a shard, a block of times) and collects what comes back; how the workers came to
 be is decided here and nowhere else.

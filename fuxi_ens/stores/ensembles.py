@@ -1,0 +1,109 @@
+"""All members of one field of a forecast in a Zarr store, decoded straight into memory that is there.
+
+What `fields` does for analyses, for the layouts of forecasts: chunks that hold whole fields of one member or of
+several. Others, and stores that are not Zarr, are read through xarray by the caller.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fuxi_ens.stores.chunks import ChunkReader, Coordinates
+from fuxi_ens.stores.patience import decode_patiently
+from fuxi_ens.stores.scratch import Scratch
+from fuxi_ens.stores.stored import OpenStore
+
+_FIELD: Final = ("number", "latitude", "longitude")
+_scratch = Scratch()
+
+
+class EnsembleReader:
+    """One variable of a forecast store. Threads may share it."""
+
+    def __init__(self, store: OpenStore, name: str) -> None:
+        self._stored = stored = store.arrays[name]
+        self._reader = ChunkReader(stored.array)
+        self._axis = {dim: stored.dims.index(dim) for dim in stored.dims}
+        self._what = f"{store.source}: {name}"
+
+    @staticmethod
+    def can_read(store: OpenStore, name: str) -> bool:
+        """Whether this layout is understood: Zarr chunks that hold whole fields."""
+        stored = store.arrays.get(name)
+        if stored is None or not set(_FIELD) <= set(stored.dims):
+            return False
+        known = {"time", "prediction_timedelta", "level", *_FIELD}
+        shape = dict(zip(stored.dims, stored.array.shape, strict=True))
+        chunks = dict(zip(stored.dims, stored.array.chunks, strict=True))
+        whole = all(chunks[dim] >= shape[dim] for dim in _FIELD[1:])
+        return whole and set(stored.dims) <= known and all(n == store.dataset.sizes[dim] for dim, n in shape.items())
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Memory for a chunk that a thread needs beside the result."""
+        return 0 if self._fits() else int(np.prod(self._reader.chunk_shape)) * self._reader.dtype.itemsize
+
+    def read_into(self, where: Mapping[str, int], out: NDArray[np.float32]) -> None:
+        """Fill `out` [number, latitude, longitude], C-contiguous, with file units; missing points are NaN.
+
+        `where` gives the position on disk along time, prediction_timedelta and, if there is one, level. Raises
+        StoreError when a chunk cannot be read.
+        """
+        at = [0] * len(self._stored.dims)
+        for dim, position in where.items():
+            at[self._axis[dim]] = position // self._chunk(dim)
+        members = range(self._reader.grid[self._axis["number"]])
+        for block in members:
+            at[self._axis["number"]] = block
+            first = block * self._chunk("number")
+            self._fill(tuple(at), where, out[first : first + self._chunk("number")])
+
+    def _fill(self, at: Coordinates, where: Mapping[str, int], out: NDArray[np.float32]) -> None:
+        """Decode one chunk into its members."""
+        if self._fits() and len(out) == self._chunk("number"):
+            if not self._decode(at, out.reshape(self._reader.chunk_shape), where):
+                out.fill(np.nan)
+            elif self._stored.scale != 1 or self._stored.offset:
+                self._convert(out, out)
+            return
+        chunk = _scratch.take(self._reader.chunk_shape, self._reader.dtype)
+        if not self._decode(at, chunk, where):
+            out.fill(np.nan)
+            return
+        rest = [dim for dim in self._stored.dims if dim not in _FIELD]
+        ordered = chunk.transpose([self._axis[dim] for dim in (*rest, *_FIELD)])
+        field = ordered[tuple(where[dim] % self._chunk(dim) for dim in rest)][: len(out)]
+        if self._stored.reversed_latitude:
+            field = field[:, ::-1]
+        shift = self._stored.longitude_shift % field.shape[-1]
+        self._convert(field[..., shift:], out[..., : field.shape[-1] - shift])
+        self._convert(field[..., :shift], out[..., field.shape[-1] - shift :])
+
+    def _fits(self) -> bool:
+        """Whether a chunk is, byte for byte, some whole members of one field."""
+        stored, shape = self._stored, dict(zip(self._stored.dims, self._reader.chunk_shape, strict=True))
+        return (
+            self._reader.direct
+            and self._reader.dtype == np.dtype("<f4")
+            and [dim for dim in stored.dims if dim in _FIELD] == list(_FIELD)
+            and all(shape[dim] == 1 for dim in stored.dims if dim not in _FIELD)
+            and all(shape[dim] == stored.array.shape[self._axis[dim]] for dim in _FIELD[1:])
+            and not (stored.reversed_latitude or stored.longitude_shift or stored.missing)
+        )
+
+    def _convert(self, numbers: NDArray[Any], out: NDArray[np.float32]) -> None:
+        missing = [numbers == value for value in self._stored.missing]
+        np.multiply(numbers, np.float32(self._stored.scale), out=out, casting="same_kind", dtype=np.float32)
+        if self._stored.offset:
+            out += np.float32(self._stored.offset)
+        for points in missing:
+            out[points] = np.nan
+
+    def _decode(self, at: Coordinates, out: NDArray[Any], where: Mapping[str, int]) -> bool:
+        place = ", ".join(f"{dim} {position}" for dim, position in where.items())
+        return decode_patiently(self._reader, at, out, f"{self._what} at {place}", "write it again")
+
+    def _chunk(self, dim: str) -> int:
+        return self._reader.chunk_shape[self._axis[dim]]

@@ -1,0 +1,55 @@
+"""How much memory a verification takes, predicted before it starts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from fuxi_ens.channels import components
+from fuxi_ens.config import Config
+from fuxi_ens.verify.climatology import Climatology
+from fuxi_ens.verify.open import AnalysisStore, ForecastStore
+from fuxi_ens.verify.systems import System
+
+_POINT_FIELDS: Final = 14
+"""Fields that are made of an ensemble: what the kernel gives, averages, masks, and a truth."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Bytes."""
+
+    each: int
+    """Of a task, which holds one field of an ensemble"""
+    tasks: int
+    cache: int
+    """Fields of truth and climatology that are kept, at most"""
+
+    @property
+    def total(self) -> int:
+        """Of one process with so many tasks."""
+        return self.each * self.tasks + self.cache
+
+    def __str__(self) -> str:
+        return (
+            f"up to {self.total / 1e9:.2g} GB: {self.tasks} tasks of {self.each / 1e6:.3g} MB, up to "
+            f"{self.cache / 1e6:.4g} MB of truth and climatology kept"
+        )
+
+
+def memory_needed(config: Config, systems: Sequence[System], tasks: int) -> Memory:
+    """For the largest of the systems."""
+    names = config.verify.channels
+    each = max(system.bytes_at_work(names) + _POINT_FIELDS * system.truth.field_bytes for system in systems)
+    return Memory(each, tasks, config.verify.cache_megabytes * 10**6)
+
+
+def memory_expected(config: Config, baseline: ForecastStore, truth: AnalysisStore, tasks: int) -> Memory:
+    """Like `memory_needed` while the forecast is not there yet: its members, in the layout of our own stores."""
+    names = config.verify.channels
+    fields = max(len(components(name)) for name in names) * max(config.forecast.members, 1)
+    theirs = baseline.members * truth.field_bytes + baseline.scratch_bytes(names)
+    climatology = Climatology.from_config(config.verify.climatology, truth, np.array([], "datetime64[ns]"))
+    each = max(fields * truth.field_bytes, theirs, climatology.bytes_at_work(names))
+    return Memory(each + _POINT_FIELDS * truth.field_bytes, tasks, config.verify.cache_megabytes * 10**6)

@@ -1,0 +1,57 @@
+"""All stores of a verification, opened and checked against each other."""
+
+from fuxi_ens.config import Config
+from fuxi_ens.errors import ConfigError, StoreError
+from fuxi_ens.paths import RunPaths
+from fuxi_ens.stores.climatology import open_climatology
+from fuxi_ens.verify.climate import Climate, FieldCache
+from fuxi_ens.verify.climatology import Climatology
+from fuxi_ens.verify.families import configured
+from fuxi_ens.verify.open import open_analysis, open_forecast
+from fuxi_ens.verify.sample import Sample, common_sample
+from fuxi_ens.verify.systems import EnsembleSystem, Persistence, System
+
+
+def open_systems(config: Config, forecast_store: str) -> tuple[tuple[System, ...], Sample]:
+    """Open all stores, check that they fit together, and choose the pairs to score.
+
+    Raises ConfigError for equal names of systems and StoreError for what the stores lack.
+    """
+    section = config.verify
+    names = (section.forecast_name, section.baseline_name, "climatology", "persistence")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"systems need different names, got {names}; change verify.forecast_name or baseline_name")
+    truth_source = section.truth or config.data.store
+    truth = open_analysis(truth_source).require(section.channels)
+    baseline_truth = open_analysis(section.baseline_truth or truth_source).require(section.channels)
+    forecast = open_forecast(forecast_store).whole().require(section.channels)
+    baseline = open_forecast(section.baseline).require(section.channels)
+    for store in (forecast, baseline, baseline_truth):
+        if store.grid != truth.grid:
+            raise StoreError(
+                f"{store.source} is on the grid {store.grid}, the truth {truth.source} on {truth.grid}; "
+                "regrid one of them: scores of different grids cannot be compared"
+            )
+    sample = common_sample(config.forecast.init_times.times, forecast, baseline, (truth, baseline_truth))
+    systems: tuple[System, ...] = (
+        EnsembleSystem(section.forecast_name, "forecast", forecast, truth),
+        EnsembleSystem(section.baseline_name, "baseline", baseline, baseline_truth),
+        Climatology.from_config(section.climatology, truth, sample.valid_times),
+        Persistence(truth),
+    )
+    return systems, sample
+
+
+def open_climate(config: Config) -> Climate | None:
+    """The climatology by day of the year, if a family of `verify.scores` needs one. Raises StoreError without it."""
+    needing = [family.name for family in configured(config.verify) if family.needs_climatology]
+    if not needing:
+        return None
+    made = RunPaths(config.run.folder).climatology
+    if not config.verify.day_climatology and not made.exists():
+        raise StoreError(
+            f"the scores {needing} need a climatology by day of the year, and there is none at {made}; run `fuxi-ens "
+            "data climatology CONFIG`, name one in verify.day_climatology, or take them out of verify.scores"
+        )
+    store = open_climatology(config.verify.day_climatology or str(made))
+    return Climate(store, FieldCache(config.verify.cache_megabytes * 10**6 // 2))
