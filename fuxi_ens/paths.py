@@ -61,6 +61,16 @@ class RunPaths:
         return self.folder / "scores"
 
     @property
+    def cyclones(self) -> Path:
+        """Tracks of cyclones and their scores."""
+        return self.folder / "events" / "cyclones"
+
+    @property
+    def heat_waves(self) -> Path:
+        """Probabilities of heat waves and their scores."""
+        return self.folder / "events" / "heat_waves"
+
+    @property
     def jobs(self) -> Path:
         """Scripts, logs and the list of batch jobs."""
         return self.folder / "jobs"

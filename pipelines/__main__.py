@@ -22,6 +22,7 @@ from pipelines import (
     check,
     climatology,
     demo,
+    events,
     export,
     export_forecast,
     forecast,
@@ -72,6 +73,7 @@ model_app.command("summary")(model.summary)
 model_app.command("presets")(presets.presets)
 model_app.command("export")(export.export)
 model_app.command("convert")(model.convert)
+app.add_typer(events.app, name="events")
 app.add_typer(plot.app, name="plot")
 app.add_typer(data_app, name="data")
 app.add_typer(model_app, name="model")

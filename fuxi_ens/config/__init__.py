@@ -14,6 +14,7 @@ from fuxi_ens import channels as vocabulary
 from fuxi_ens.config.base import Period, Periods, Section
 from fuxi_ens.config.cascade import check_cascade
 from fuxi_ens.config.data import ClimatologyStoreConfig, DaskConfig, DataConfig, PrepareConfig, SlurmConfig
+from fuxi_ens.config.events import CycloneConfig, EventsConfig, HeatWaveConfig
 from fuxi_ens.config.fields import ALMOST_FAIR_ALPHA, DrawsName, Estimator, LowerIsBetter, Precision
 from fuxi_ens.config.file import read_config
 from fuxi_ens.config.init_times import InitTimes
@@ -36,11 +37,14 @@ __all__ = [
     "ClimatologyConfig",
     "ClimatologyStoreConfig",
     "Config",
+    "CycloneConfig",
     "DaskConfig",
     "DataConfig",
     "DrawsName",
     "Estimator",
+    "EventsConfig",
     "ForecastConfig",
+    "HeatWaveConfig",
     "InitTimes",
     "LeadStageConfig",
     "LowerIsBetter",
@@ -77,6 +81,7 @@ class Config(Section):
     """Forecast stages by lead time, in order, each trained from the one before; empty means one for all lead times."""
     climatology: ClimatologyStoreConfig = ClimatologyStoreConfig()
     dask: DaskConfig = DaskConfig()
+    events: EventsConfig = EventsConfig()
     report: ReportConfig | None = None
     """Maps and plume for the report; without it the report has scores only."""
 

@@ -1,0 +1,31 @@
+"""`fuxi-ens events`: verification of tropical cyclones and heat waves."""
+
+import logging
+
+import typer
+
+from fuxi_ens.config import load_config
+from fuxi_ens.paths import RunPaths
+from fuxi_ens.provenance import provenance
+from pipelines.options import ConfigArgument, SetOption
+
+log = logging.getLogger(__name__)
+
+app = typer.Typer(no_args_is_help=True, help="Verify weather events: tropical cyclones and heat waves.")
+
+
+@app.command()
+def cyclones(config: ConfigArgument, overrides: SetOption = None) -> None:
+    """Follow reported cyclones in forecast, baseline and truth; errors, spread and strikes against best tracks.
+
+    Needs the section `events.cyclones`. Tracks that are there already are kept.
+
+    Example: `fuxi-ens events cyclones configs/era5_1p5deg.yaml --set events.cyclones.storms='[MANGKHUT]'`
+    """
+    from fuxi_ens.verify.cyclones.run import verify_cyclones
+
+    settings = load_config(config, overrides or [])
+    paths = RunPaths(settings.run.folder)
+    attributes = provenance(settings, settings.data, settings.forecast, settings.verify, settings.events)
+    for file in verify_cyclones(settings, paths.cyclones, str(paths.forecast), attributes):
+        log.info("%s", file)
