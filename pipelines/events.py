@@ -29,3 +29,20 @@ def cyclones(config: ConfigArgument, overrides: SetOption = None) -> None:
     attributes = provenance(settings, settings.data, settings.forecast, settings.verify, settings.events)
     for file in verify_cyclones(settings, paths.cyclones, str(paths.forecast), attributes):
         log.info("%s", file)
+
+
+@app.command("heat-waves")
+def heat_waves(config: ConfigArgument, overrides: SetOption = None) -> None:
+    """Probabilities of heat waves in forecast and baseline, verified day by day over a box.
+
+    Needs the section `events.heat_waves`. Files that are there already are kept.
+
+    Example: `fuxi-ens events heat-waves configs/era5_1p5deg.yaml`
+    """
+    from fuxi_ens.verify.heat_waves.run import verify_heat_waves
+
+    settings = load_config(config, overrides or [])
+    paths = RunPaths(settings.run.folder)
+    attributes = provenance(settings, settings.data, settings.forecast, settings.verify, settings.events)
+    for file in verify_heat_waves(settings, paths.heat_waves, str(paths.forecast), attributes):
+        log.info("%s", file)

@@ -1,10 +1,18 @@
 """Weather events that are verified beside the scores: tropical cyclones and heat waves."""
 
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import AfterValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
+from fuxi_ens import channels as vocabulary
 from fuxi_ens.config.base import Period, Periods, Section
+
+
+def _known_channel(name: str) -> str:
+    if not vocabulary.is_channel(name):
+        raise ValueError(f"unknown channel {name!r}; names are like t2m (fuxi_ens.channels.CHANNELS_78)")
+    return name
 
 
 class CycloneConfig(Section):
@@ -37,8 +45,9 @@ class CycloneConfig(Section):
 class HeatWaveConfig(Section):
     """A heat wave: days in a row whose maximum of the 6-hourly values exceeds a climatological quantile."""
 
-    name: str
-    channel: str = "t2m"
+    name: Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+    """Of its files, such as northeast_asia_2018."""
+    channel: Annotated[str, AfterValidator(_known_channel)] = "t2m"
     period: Period
     """First and last day that are verified, UTC."""
     south: Annotated[float, Field(ge=-90, le=90)]
@@ -51,6 +60,21 @@ class HeatWaveConfig(Section):
     """Days before and after a date that belong to its climatology."""
     quantile: Annotated[float, Field(gt=0, lt=1)] = 0.9
     min_days: PositiveInt = 3
+    first_hour: Literal[0, 6, 12, 18] = 0
+    """UTC hour of the first of the four values of a day; 18 is 3 o'clock in Japan, of the date before."""
+    land_only: bool = False
+    """Whether points over sea are left out of means and scores."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        margin = timedelta(days=self.window_days + 2)
+        for period in self.reference:
+            if period.start - margin <= self.period.end and self.period.start <= period.end + margin:
+                raise ValueError(
+                    f"reference {period.start:%Y-%m-%d}..{period.end:%Y-%m-%d} comes closer than window_days to the "
+                    f"period {self.period.start:%Y-%m-%d}..{self.period.end:%Y-%m-%d}; the threshold must not know it"
+                )
+        return self
 
 
 class EventsConfig(Section):

@@ -55,7 +55,8 @@ def cases_of(tracks: xr.Dataset) -> pd.DataFrame:
     table = pd.DataFrame({name: values.ravel() for name, values in columns.items()}, index).reset_index()
     table.insert(0, "init_time", tracks["init_time"].to_numpy())
     table["members"] = len(latitude)
-    return table.loc[np.isfinite(truth[0]).ravel()]
+    observed: pd.DataFrame = table.loc[np.isfinite(truth[0]).ravel()]
+    return observed
 
 
 _AXES: Final = ("latitude", "longitude")

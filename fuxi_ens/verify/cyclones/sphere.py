@@ -39,7 +39,7 @@ def mean_position(latitude: Floats, longitude: Floats) -> tuple[Floats, Floats]:
     """Mean over the first axis in three dimensions, members without a position left out; NaN where there are none."""
     known: NDArray[np.bool_] = np.isfinite(latitude)
     vectors = np.where(known[..., None], unit_vectors(latitude, longitude), 0.0).sum(axis=0)
-    vectors = np.where(known.any(axis=0)[..., None], vectors, np.nan)
+    vectors = np.where(np.asarray(known.any(axis=0))[..., None], vectors, np.nan)
     return degrees(vectors)
 
 
