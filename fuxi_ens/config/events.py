@@ -81,4 +81,6 @@ class EventsConfig(Section):
     """Events to verify; none unless they are asked for."""
 
     cyclones: CycloneConfig | None = None
+    """Follow the cyclones that are reported at the init times; null follows none."""
     heat_waves: tuple[HeatWaveConfig, ...] = ()
+    """Summers and boxes, each with a name."""

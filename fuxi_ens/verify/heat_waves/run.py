@@ -53,7 +53,8 @@ def verify_heat_waves(
 
     A member has a heat wave on a day if that day belongs to a run of `min_days` days, all within its own forecast,
     whose maximum exceeds the threshold; the probability is the share of such members. The truth is cut to the same
-    days, so that runs that began before the forecast are no miss. Raises StoreError and UserError for what is not there.
+    days, so that runs that began before the forecast are no miss. Raises StoreError and UserError for what is not
+    there.
     """
     if not config.events.heat_waves:
         raise UserError("the config verifies no heat waves; add one to events.heat_waves")
