@@ -25,6 +25,7 @@ FamilyName = Literal[
     "precipitation_events",
     "hersbach",
     "spectra",
+    "multivariate",
 ]
 """Families of scores, `fuxi_ens.verify.families`."""
 ALMOST_FAIR_ALPHA: Final = 0.95

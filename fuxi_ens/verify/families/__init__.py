@@ -9,6 +9,7 @@ from fuxi_ens.verify.families.base import Family as Family
 from fuxi_ens.verify.families.ensemble import EnsembleScores
 from fuxi_ens.verify.families.events import PrecipitationEvents, QuantileEvents
 from fuxi_ens.verify.families.hersbach import HersbachParts
+from fuxi_ens.verify.families.multivariate import Multivariate
 from fuxi_ens.verify.families.ranks import Ranks
 from fuxi_ens.verify.families.spectra import Spectra
 from fuxi_ens.verify.families.spread import Spread
@@ -26,6 +27,7 @@ _ALL: Final[tuple[type[Family], ...]] = (
     PrecipitationEvents,
     HersbachParts,
     Spectra,
+    Multivariate,
 )
 FAMILIES: Final = MappingProxyType({family.name: family for family in _ALL})
 """All families by their name in `verify.scores`."""
