@@ -49,12 +49,13 @@ def forecast(
     from fuxi_ens.forecast.ensemble import run_forecast
     from fuxi_ens.forecast.estimate import planned
     from fuxi_ens.forecast.initial import resolved
+    from fuxi_ens.online.sink import sinks
 
     changes = [*(overrides or []), *([f"forecast.members={members}"] if members is not None else [])]
     settings = resolved(load_config(config, changes))
     chosen = np.array(init, dtype="datetime64[ns]") if init else None
     log.info("forecast: %s", planned(settings))
-    summary = run_forecast(settings, chosen, part or slice(None))
+    summary = run_forecast(settings, chosen, part or slice(None), sinks(settings))
     log.info("%s", summary)
     if summary.failed and is_main_process():
         raise UserError(f"{len(summary.failed)} members were given up and are missing: {'; '.join(summary.failed)}")

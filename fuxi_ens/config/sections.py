@@ -42,7 +42,7 @@ class ForecastConfig(Section):
     """Ensemble generation."""
 
     # They decide whether a run goes on, not what it computes.
-    bookkeeping = frozenset({"guard_factor", "on_failure", "leads_in_flight"})
+    bookkeeping = frozenset({"guard_factor", "on_failure", "leads_in_flight", "scores", "keep_fields"})
 
     init_times: InitTimes
     members: PositiveInt = 50
@@ -74,6 +74,10 @@ class ForecastConfig(Section):
     """Lead times per file."""
     leads_in_flight: PositiveInt = 4
     """Lead times that may wait to be written while the model goes on; each takes the memory of its fields."""
+    scores: bool = False
+    """Whether the statistics of `fuxi-ens verify` are made while the forecast runs."""
+    keep_fields: bool = True
+    """Whether fields are stored; without them `scores` is all there is of a forecast."""
     store: str = ""
     """Analysis that gives the initial frames; empty means data.store."""
     guard_factor: Annotated[float, Field(ge=1)] | Literal["off"] = 2.0
@@ -87,6 +91,12 @@ class ForecastConfig(Section):
     def _pairs(self) -> Self:
         if self.draws == "antithetic" and self.members % 2:
             raise ValueError(f"antithetic members come in pairs, got members {self.members}; take {self.members + 1}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_kept(self) -> Self:
+        if not (self.scores or self.keep_fields):
+            raise ValueError("keep_fields false leaves nothing of a forecast without scores; set scores to true")
         return self
 
     @model_validator(mode="after")

@@ -22,7 +22,7 @@ from fuxi_ens.launch import this_process
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.progress import progress
 from fuxi_ens.provenance import provenance
-from fuxi_ens.stores.finished import failures, finished
+from fuxi_ens.stores.finished import failures
 from fuxi_ens.times import Times, label
 
 
@@ -70,7 +70,7 @@ def run_forecast(
             sinks.append(open_sink(plan))
             stack.callback(sinks[-1].close)
         _make_all(plan, models, initial, sinks, _Share(numbers, claims))
-    return _summary(config)
+    return _summary(plan, sinks)
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,13 @@ def _make_all(
                 advance(1, str(item))
 
 
-def _summary(config: Config) -> ForecastSummary:
-    store, init_times = RunPaths(config.run.folder).forecast, config.forecast.init_times.times
-    done = int(finished(store, init_times).sum())
-    failed = [str(member["reason"]) for member in failures(store, init_times)]
-    return ForecastSummary(store, done, len(init_times) - done, tuple(failed))
+def _summary(plan: ForecastPlan, sinks: Sequence[Sink]) -> ForecastSummary:
+    forecast, paths = plan.config.forecast, RunPaths(plan.config.run.folder)
+    init_times = forecast.init_times.times
+    left = {item.init_time for item in plan.items if not all(sink.is_finished(item) for sink in sinks)}
+    failed = [str(member["reason"]) for member in failures(paths.forecast, init_times)]
+    place = paths.forecast if forecast.keep_fields else paths.scores
+    return ForecastSummary(place, len(init_times) - len(left), len(left), tuple(failed))
 
 
 def _require_configured(config: Config, models: LeadModels, folder: Path) -> None:

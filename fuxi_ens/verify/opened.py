@@ -7,7 +7,8 @@ from fuxi_ens.stores.climatology import open_climatology
 from fuxi_ens.verify.climate import Climate, FieldCache
 from fuxi_ens.verify.climatology import Climatology
 from fuxi_ens.verify.families import configured
-from fuxi_ens.verify.open import open_analysis, open_forecast
+from fuxi_ens.verify.open import ForecastStore, open_analysis, open_forecast
+from fuxi_ens.verify.planned import PlannedForecast, PlannedSystem
 from fuxi_ens.verify.sample import Sample, common_sample
 from fuxi_ens.verify.systems import EnsembleSystem, Persistence, System
 
@@ -15,8 +16,21 @@ from fuxi_ens.verify.systems import EnsembleSystem, Persistence, System
 def open_systems(config: Config, forecast_store: str) -> tuple[tuple[System, ...], Sample]:
     """Open all stores, check that they fit together, and choose the pairs to score.
 
-    Raises ConfigError for equal names of systems and StoreError for what the stores lack.
+    Where `forecast.keep_fields` is false the forecast is the planned one, whose statistics are there already. Raises
+    ConfigError for equal names of systems and StoreError for what the stores lack.
     """
+    if not config.forecast.keep_fields:
+        return open_planned(config)
+    forecast = open_forecast(forecast_store).whole().require(config.verify.channels)
+    return _with_references(config, forecast)
+
+
+def open_planned(config: Config) -> tuple[tuple[System, ...], Sample]:
+    """Like `open_systems`, with the forecast that the config describes in place of a stored one."""
+    return _with_references(config, PlannedForecast.of(config))
+
+
+def _with_references(config: Config, forecast: ForecastStore | PlannedForecast) -> tuple[tuple[System, ...], Sample]:
     section = config.verify
     names = (section.forecast_name, section.baseline_name, "climatology", "persistence")
     if len(set(names)) < len(names):
@@ -24,7 +38,6 @@ def open_systems(config: Config, forecast_store: str) -> tuple[tuple[System, ...
     truth_source = section.truth or config.data.store
     truth = open_analysis(truth_source).require(section.channels)
     baseline_truth = open_analysis(section.baseline_truth or truth_source).require(section.channels)
-    forecast = open_forecast(forecast_store).whole().require(section.channels)
     baseline = open_forecast(section.baseline).require(section.channels)
     for store in (forecast, baseline, baseline_truth):
         if store.grid != truth.grid:
@@ -33,8 +46,13 @@ def open_systems(config: Config, forecast_store: str) -> tuple[tuple[System, ...
                 "regrid one of them: scores of different grids cannot be compared"
             )
     sample = common_sample(config.forecast.init_times.times, forecast, baseline, (truth, baseline_truth))
+    ours: System
+    if isinstance(forecast, PlannedForecast):
+        ours = PlannedSystem(section.forecast_name, forecast, truth)
+    else:
+        ours = EnsembleSystem(section.forecast_name, "forecast", forecast, truth)
     systems: tuple[System, ...] = (
-        EnsembleSystem(section.forecast_name, "forecast", forecast, truth),
+        ours,
         EnsembleSystem(section.baseline_name, "baseline", baseline, baseline_truth),
         Climatology.from_config(section.climatology, truth, sample.valid_times),
         Persistence(truth),

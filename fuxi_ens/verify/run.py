@@ -5,6 +5,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fuxi_ens.cluster import dask_client, run_tasks, worker_count
 from fuxi_ens.config import Config
@@ -13,11 +14,11 @@ from fuxi_ens.progress import progress
 from fuxi_ens.provenance import config_hash
 from fuxi_ens.times import label
 from fuxi_ens.verify import work
-from fuxi_ens.verify.climate import Climate
 from fuxi_ens.verify.files import is_complete, statistics_path, write_statistics
 from fuxi_ens.verify.leakage import refuse_seen
 from fuxi_ens.verify.memory import memory_needed
 from fuxi_ens.verify.open import open_forecast
+from fuxi_ens.verify.sample import Sample
 from fuxi_ens.verify.statistics import WEIGHTS, Case, Scorer
 from fuxi_ens.verify.systems import System
 
@@ -36,24 +37,22 @@ def verify(config: Config, out: Path, forecast_store: str, provenance: Provenanc
     first score where that can be known.
     """
     scorers, sample = work.open_scorers(config, forecast_store)
-    climate = scorers[0].climate
-    allowed = config.verify.allow_seen_climatology
-    seen = refuse_seen(climate.store, sample.valid_times, allowed) if climate else ""
+    about = [attributes_of(config, scorer, sample) for scorer in scorers]
     files = [
         work.File(system, init_time, leads, statistics_path(out, scorer.system.name, init_time))
         for system, scorer in enumerate(scorers)
         for init_time in sample.init_times
         if (leads := scorer.system.offered(sample.leads_of(init_time))).size
     ]
-    identities = [identity(scorer.system, config, forecast_store, provenance) for scorer in scorers]
+    identities = [_identity(scorer.system, config, forecast_store, provenance) for scorer in scorers]
     todo = [file for file in files if not is_complete(file.path, identities[file.system])]
     logger.info("%d of %d statistics files to make", len(todo), len(files))
     if todo:
         tasks = worker_count(config.dask, config.run.threads)
         logger.info("memory: %s", memory_needed(config, [scorer.system for scorer in scorers], tasks))
         task = work.Task(config, forecast_store, secrets.token_hex(8))
-        about = {**provenance, **_day_climatology(climate, seen)}
-        _score(task, scorers, todo, [{**about, **identity} for identity in identities])
+        attributes = [{**provenance, **said, **same} for said, same in zip(about, identities, strict=True)]
+        _score(task, scorers, todo, attributes)
     return [file.path for file in files]
 
 
@@ -81,8 +80,7 @@ def _score(
                 for file, needed in waiting.pop(item.number):
                     needed.remove(item.number)
                     if not needed:
-                        about = {**attributes[file.system], "estimator": config.verify.estimator}
-                        _write(scorers[file.system], file, known, about)
+                        _write(scorers[file.system], file, known, attributes[file.system])
                 advance(len(cases), f"{system.name} {label(item.init_time)}")
     finally:
         work.leave()
@@ -93,35 +91,44 @@ def _write(scorer: Scorer, file: work.File, known: dict[work.CaseKey, Case], att
     take = known.__getitem__ if scorer.system.role == "climatology" else known.pop
     cases = {name: [take(key) for key in file.keys(scorer, name)] for name in scorer.names}
     statistics = scorer.joined(cases, file.init_time, file.lead_times)
-    write_statistics(file.path, statistics.assign_attrs({**attributes, **describe(scorer.system)}))
+    write_statistics(file.path, statistics.assign_attrs(attributes))
 
 
-def _day_climatology(climate: Climate | None, seen: str) -> dict[str, str]:
-    return {"day_climatology": climate.store.source, "day_climatology_caveat": seen or "none"} if climate else {}
+def attributes_of(config: Config, scorer: Scorer, sample: Sample) -> dict[str, str]:
+    """What a statistics file says about itself beside provenance and identity."""
+    climate = scorer.climate
+    about = {**describe(scorer.system), "estimator": config.verify.estimator}
+    if climate is None:
+        return about
+    seen = refuse_seen(climate.store, sample.valid_times, config.verify.allow_seen_climatology)
+    return {**about, "day_climatology": climate.store.source, "day_climatology_caveat": seen or "none"}
 
 
-def identity(system: System, config: Config, forecast_store: str, provenance: Provenance) -> dict[str, str]:
-    """What tells files of other settings or another forecast apart; references do not change with the forecast."""
-    of_forecast = _forecast_hash(config, forecast_store) if system.role == "forecast" else ""
+def identity_of(system: System, provenance: Provenance, forecast: Mapping[Any, Any]) -> dict[str, str]:
+    """What tells files of other settings or another forecast apart; `forecast` are the attributes of the forecast.
+
+    References do not change with the forecast; stores of other origin carry no hashes and are told apart by nothing.
+    """
+    of_forecast = ""
+    if system.role == "forecast":
+        made = forecast.get("config_hash")
+        of_forecast = f"{made}-{forecast.get('weights_hash', '')[:12]}" if made else "none"
     return {"config_hash": str(provenance["config_hash"]), "forecast_hash": of_forecast}
 
 
-def _forecast_hash(config: Config, forecast_store: str) -> str:
-    """What tells forecasts apart: the hashes of settings and weights that our forecasts carry.
-
-    Raises StoreError when a forecast of ours was made with other settings than the config has. Stores of other origin
-    carry no hashes and are told apart by nothing.
-    """
-    attributes = open_forecast(forecast_store).dataset.attrs
-    if "config_hash" not in attributes:
-        return "none"
+def _identity(system: System, config: Config, forecast_store: str, provenance: Provenance) -> dict[str, str]:
+    """Raises StoreError when a forecast of ours was made with other settings than the config has."""
+    if not config.forecast.keep_fields and system.role == "forecast":
+        # Weights are not at hand; what was scored online says itself which they were.
+        return {"config_hash": str(provenance["config_hash"])}
+    attributes = open_forecast(forecast_store).dataset.attrs if system.role == "forecast" else {}
     expected = config_hash(config, config.forecast)
-    if attributes["config_hash"] != expected:
+    if attributes.get("config_hash", expected) != expected:
         raise StoreError(
             f"{forecast_store} was made with forecast settings {attributes['config_hash']}, the config has {expected}; "
             "run `fuxi-ens forecast` with this config in another run.folder, or verify with the config it was made with"
         )
-    return f"{expected}-{attributes.get('weights_hash', '')[:12]}"
+    return identity_of(system, provenance, attributes)
 
 
 def describe(system: System) -> dict[str, str]:

@@ -7,13 +7,14 @@ both are.
 
 import logging
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fuxi_ens.errors import StoreError
 from fuxi_ens.times import Leads, Times
-from fuxi_ens.verify.open import AnalysisStore, ForecastStore
+from fuxi_ens.verify.open import AnalysisStore
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +42,23 @@ class Sample:
         return np.unique((self.init_times[:, None] + self.lead_times)[self.scored])
 
 
-def common_sample(
-    asked: Times, forecast: ForecastStore, baseline: ForecastStore, truths: tuple[AnalysisStore, ...]
-) -> Sample:
+class Offer(Protocol):
+    """What a forecast has."""
+
+    @property
+    def source(self) -> str:
+        """Store, for messages."""
+
+    @property
+    def init_times(self) -> Times:
+        """Initial times, [init_time]."""
+
+    @property
+    def lead_times(self) -> Leads:
+        """Distances from them, [lead_time]."""
+
+
+def common_sample(asked: Times, forecast: Offer, baseline: Offer, truths: tuple[AnalysisStore, ...]) -> Sample:
     """Pairs that all systems and truths have, of the init times `asked`; logs what is dropped.
 
     Truths must also hold the init_time itself, for persistence. Raises StoreError if nothing is left, or if

@@ -94,7 +94,7 @@ class Scorer:
 
     def cases(self, name: str, init_time: np.datetime64, lead_times: Leads) -> list[Case]:
         """One case per lead time. Raises StoreError for members that are not finite."""
-        if name in DERIVED_SPEED and any(family.needs_components for family in self._families):
+        if self._takes_components(name):
             parts = [self._fields(part, init_time, lead_times, slot) for slot, part in enumerate(components(name))]
             return [self._speed_case(name, u, v) for u, v in zip(*parts, strict=True)]
         return [
@@ -133,6 +133,26 @@ class Scorer:
         for family in self._families:
             sums.update(family.of_block(block))
         return Case(sums, block.weight, block.members)
+
+    def case_of_components(
+        self, name: str, init_time: np.datetime64, lead_time: np.timedelta64, ensembles: Sequence[Field]
+    ) -> Case:
+        """Like `case`, from the members of a channel, or of the eastward and the northward wind of a speed."""
+        when = init_time, lead_time
+        times = np.array([init_time + lead_time])
+        if len(ensembles) == 1:
+            return self.case(name, *when, ensembles[0], self.truths(name, times)[0])
+        if not self._takes_components(name):
+            return self.case(name, *when, np.hypot(*ensembles), self.truths(name, times)[0])
+        truths = [self.truths(part, times)[0] for part in components(name)]
+        u, v = (
+            Block(part, *when, ensemble, truth, self.areas)
+            for part, ensemble, truth in zip(components(name), ensembles, truths, strict=True)
+        )
+        return self._speed_case(name, u, v)
+
+    def _takes_components(self, name: str) -> bool:
+        return name in DERIVED_SPEED and any(family.needs_components for family in self._families)
 
     def _speed_case(self, name: str, u: Block, v: Block) -> Case:
         """Speed from components that are read anyway, instead of reading them twice."""

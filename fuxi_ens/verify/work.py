@@ -18,7 +18,7 @@ from fuxi_ens.verify.families import configured
 from fuxi_ens.verify.opened import open_climate, open_systems
 from fuxi_ens.verify.sample import Sample
 from fuxi_ens.verify.statistics import Case, Scorer
-from fuxi_ens.verify.systems import Role
+from fuxi_ens.verify.systems import Role, System
 
 LEADS_PER_ITEM: Final = 10
 """Small enough for one forecast to occupy many workers; large enough for a truth's chunk to be read once."""
@@ -132,8 +132,12 @@ def leave() -> None:
 def open_scorers(config: Config, forecast_store: str) -> tuple[list[Scorer], Sample]:
     """A scorer for each system, which share a cache, and the pairs to score. Raises what opening stores raises."""
     systems, sample = open_systems(config, forecast_store)
+    return scorers_of(config, systems), sample
+
+
+def scorers_of(config: Config, systems: Sequence[System]) -> list[Scorer]:
+    """A scorer for each system, which share a cache."""
     section = config.verify
     cache = FieldCache(section.cache_megabytes * 10**6 // 2)
     climate, families = open_climate(config), configured(section)
-    scorers = [Scorer(system, section.channels, section.regions, families, cache, climate) for system in systems]
-    return scorers, sample
+    return [Scorer(system, section.channels, section.regions, families, cache, climate) for system in systems]
