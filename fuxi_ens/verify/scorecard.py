@@ -71,9 +71,10 @@ def write_curves(statistics: Mapping[str, xr.Dataset], folder: Path) -> list[Pat
     """
     paths = []
     for system, data in same_pairs(statistics).items():
+        own_leads = data["weight"].notnull().any(["init_time", "name", "region"])
         curves: dict[str, xr.DataArray] = {}
         for family in _families_in(data):
-            curves.update(family.curves(data))
+            curves.update(family.curves(data.sel(lead_time=own_leads)))
         if curves:
             attributes = {key: str(value) for key, value in statistics[system].attrs.items()}
             path = folder / f"curves_{system}.nc"

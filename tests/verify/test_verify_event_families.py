@@ -14,6 +14,7 @@ from fuxi_ens.verify.families.events import PrecipitationEvents, QuantileEvents
 from fuxi_ens.verify.files import read_statistics
 from fuxi_ens.verify.run import verify
 from fuxi_ens.verify.scorecard import scorecard, write_curves
+from pipelines.scorecard import scorecard as scorecard_command
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,29 @@ def test_families_reach_the_table_and_the_curves(world):
     curves = xr.load_dataset(paths[0], engine="scipy", decode_timedelta=True)
     hit = curves["quantile_event_roc_hit_rate"].sel(name="z500", region="global", quantile_event="above_q90")
     assert hit.isel(lead_time=0).values[[0, -1]].tolist() == [0.0, 1.0]
+
+
+def test_the_command_writes_rows_and_curves_of_all_families(world):
+    save_climatology(world)
+    everything = [*FAMILIES, "precipitation_events", "hersbach", "spectra", "multivariate"]
+    config = world.config(scores=everything, event_quantiles=[0.1, 0.9])
+    verify(config, world.folder / "scores", world.forecast_store, {**PROVENANCE, "run_name": "world"})
+    scorecard_command([world.folder / "scores"], world.folder / "card")
+    table = pd.read_csv(world.folder / "card" / "scorecard.csv")
+    found = set(table["score"])
+    assert {"energy_score", "variogram_score", "hersbach_potential", "small_scale_power", "outlier_fraction"} <= found
+    spectra = table.query("score == 'small_scale_power'")
+    assert set(spectra["region"]) == {"global"}
+    # Sea temperature has gaps, and so no spectrum.
+    assert set(spectra["name"]) == {"z500", "ws10m"}
+    assert spectra["value"].notna().all()
+    parts = table.query("score in ('hersbach_reliability', 'hersbach_potential') and name == 'z500'")
+    assert (parts.groupby(["system", "region", "lead_time_hours"])["value"].sum() > 0).all()
+    curves = xr.load_dataset(world.folder / "card" / "curves_theirs.nc", engine="scipy", decode_timedelta=True)
+    assert curves["lead_time"].values.tolist() == pd.to_timedelta([12, 24], unit="h").to_numpy("m8[ns]").tolist()
+    assert curves["power_members"].sel(name="z500").notnull().all()
+    assert curves["energy_truth"].sel(name="ws10m").notnull().all()
+    assert curves.attrs["truth"] == f"{world.folder}/truth.zarr"
 
 
 def test_speed_read_by_components_has_the_same_bits(world):
