@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from goals import Figure, print_figures
 from rich.console import Console
 from torch import Tensor
 
@@ -99,10 +100,12 @@ def main(
     blocking = statistics.median(timing.blocking for timing in rest)
     total = statistics.median(timing.total for timing in rest)
     limit = median_seconds(copying(tensors), saves)
-    share = f"blocking {blocking:.3f} s of {total:.2f} s ({blocking / total:.1%}), limit {limit:.3f} s"
+    share = f"blocking {blocking:.3f} s of {total:.2f} s, limit {limit:.3f} s"
     begin = f"first save {first.blocking:.3f} s of {first.total:.2f} s"
     size = f"{gigabytes:g} GB in {len(GROUPS) * parameters} tensors on {device}"
-    Console(soft_wrap=True).print(f"{size}: {share}; {begin}")
+    console = Console(soft_wrap=True)
+    console.print(f"{size}: {share}; {begin}")
+    print_figures(console, [Figure("share of a save that blocks training", blocking / total, "at most", 0.10, ".1%")])
 
 
 if __name__ == "__main__":

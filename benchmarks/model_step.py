@@ -22,11 +22,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 import typer
+from goals import Figure, print_figures
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -38,14 +39,14 @@ from fuxi_ens.model.blocks import blocks_of, compile_blocks
 
 ROWS, COLUMNS, WINDOW, HEAD, DEPTH = 45, 90, 9, 32, 4
 TOKENS = ROWS * COLUMNS
-GOALS = {
-    "limit / forward, compiled, float32": (0.7, "at least"),
-    "limit / training, compiled, float32": (0.7, "at least"),
-    "training in bfloat16, compiled / float32 limit": (0.72, "at most"),
-    "forward of timm / ours": (1.0, "at least"),
-    "training of timm / ours": (1.0, "at least"),
-    "forward of relative bias / ours": (1.0, "at least"),
-    "training of relative bias / ours": (1.0, "at least"),
+GOALS: dict[str, tuple[Literal["at least", "at most"], float]] = {
+    "limit / forward, compiled, float32": ("at least", 0.7),
+    "limit / training, compiled, float32": ("at least", 0.7),
+    "training in bfloat16, compiled / float32 limit": ("at most", 0.72),
+    "forward of timm / ours": ("at least", 1.0),
+    "training of timm / ours": ("at least", 1.0),
+    "forward of relative bias / ours": ("at least", 1.0),
+    "training of relative bias / ours": ("at least", 1.0),
 }
 
 
@@ -259,12 +260,7 @@ def main(
         table.add_row(name, f"{1e3 * value:.1f}", "" if name.startswith("limit") else f"{share:.2f}")
     Console().print(table)
     figures = ratios(seconds, contestants.attention_factor)
-    goals = Table("figure", "found", "goal", "")
-    for name, value in figures.items():
-        goal, sense = GOALS[name]
-        met = value >= goal if sense == "at least" else value <= goal
-        goals.add_row(name, f"{value:.2f}", f"{sense} {goal:g}", "met" if met else "missed")
-    Console().print(goals)
+    print_figures(Console(), [Figure(name, value, *GOALS[name]) for name, value in figures.items()])
     if output:
         output.write_text(json.dumps({"width": width, "clock": clock, "load": load, "seconds": seconds, **figures}))
 

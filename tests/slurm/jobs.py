@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "DEADLINE")
+PATIENCE = 600
+"""Seconds after which something is lost; nothing takes a tenth of it on two idle cores, and nobody sleeps so long."""
 
 
 def until(happened, seconds, what):
@@ -37,9 +39,14 @@ class Jobs:
 
     def _start(self, *command, cwd=None):
         return subprocess.run(
-            [*map(str, command)], env=self.cluster.environment, cwd=cwd, capture_output=True, text=True, timeout=120,
+            [*map(str, command)],
+            env=self.cluster.environment,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
             check=False,
-        )  # fmt: skip
+        )
 
     def info(self, job):
         """What the controller knows of a job, by its words for it."""
@@ -59,7 +66,7 @@ class Jobs:
         path = Path(self.info(job)["StdOut"])
         return path.read_text() if path.exists() else ""
 
-    def wait(self, job, state="COMPLETED", seconds=180):
+    def wait(self, job, state="COMPLETED", seconds=PATIENCE):
         """Wait for the end of a job, which must be in `state`."""
         try:
             until(lambda: self.state(job) in ENDED, seconds, lambda: f"{self.info(job)}\n{self.log(job)}")
@@ -67,7 +74,7 @@ class Jobs:
             self.run("scancel", "--quiet", job, check=False)
         assert self.state(job) == state, f"{self.info(job)}\n{self.log(job)}"
 
-    def wait_running(self, job, restarts=0, seconds=120):
+    def wait_running(self, job, restarts=0, seconds=PATIENCE):
         """Wait until a job runs for the (restarts + 1)-th time."""
         expected = ("RUNNING", str(restarts))
         shown = lambda: f"{self.info(job)}\n{self.log(job)}"  # noqa: E731

@@ -61,7 +61,8 @@ PreemptMode=REQUEUE
 # The signal asked for with --signal comes at preemption, too.
 SlurmctldParameters=preempt_send_user_signal
 JobRequeue=1
-KillWait=10
+# How long a job that is canceled may save: by default half a minute, which a busy disk can use up.
+KillWait=60
 CompleteWait=0
 # A node that does not answer for so long is down; by default five minutes.
 SlurmdTimeout=15
@@ -75,7 +76,7 @@ AccountingStorageType=accounting_storage/none
 JobCompType=jobcomp/none
 {nodes}
 PartitionName=urgent Nodes=ALL Default=YES MaxTime=INFINITE DefaultTime=10 State=UP PriorityTier=10 PreemptMode=OFF
-PartitionName=low Nodes=ALL MaxTime=INFINITE DefaultTime=10 State=UP PriorityTier=1 GraceTime=20
+PartitionName=low Nodes=ALL MaxTime=INFINITE DefaultTime=10 State=UP PriorityTier=1 GraceTime=60
 """
 CGROUP_CONFIG = """
 CgroupPlugin=cgroup/v1
@@ -167,7 +168,7 @@ class MiniSlurm:
 
     def _ask(self, *command):
         return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, check=True, timeout=30
+            command, env=self.environment, capture_output=True, text=True, check=True, timeout=120
         ).stdout  # fmt: skip
 
     def _configure(self, port):
@@ -221,12 +222,17 @@ class MiniSlurm:
 
     def _succeeds(self, *command):
         return not subprocess.run(
-            command, env=self.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30, check=False
+            command,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=120,
+            check=False,
         ).returncode
 
     def _until(self, happened, what):
         """Wait for the start of something; says what the daemons said if it does not come."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while not happened():
             dead = [name for name, process in self._daemons.items() if process.poll() is not None]
             if dead or time.monotonic() > end:
