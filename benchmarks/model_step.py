@@ -7,7 +7,7 @@ because torchvision needs its own torch. All have 12 D^2 weights per block and t
 take turns, round after round; what counts is the ratio of medians. On a shared machine processor time (`--clock cpu`)
 is what an idle machine's clock would say.
 
-    pip install -c constraints.txt -e '.[benchmarks]'
+    pip install --no-deps timm==1.0.31
     python benchmarks/model_step.py --width 384
 """
 
@@ -24,6 +24,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
+import no_torchvision
 import torch
 import torch.nn.functional as F
 import typer
@@ -123,6 +124,7 @@ class RelativeBiasBlock(nn.Module):
 
 def timm_stage(width: int) -> nn.Module:
     """Swin-V2 of timm."""
+    no_torchvision.pretend()
     from timm.models.swin_transformer_v2 import SwinTransformerV2Stage
 
     stage: nn.Module = SwinTransformerV2Stage(width, width, (ROWS, COLUMNS), DEPTH, width // HEAD, WINDOW)

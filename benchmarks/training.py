@@ -150,7 +150,7 @@ def on_processes(count: int, folder: Path, iterations: int) -> float:
 
 
 def main(
-    iterations: Annotated[int, typer.Option(help="Of every run.")] = 24,
+    iterations: Annotated[int, typer.Option(help="Of every run.")] = 16,
     rounds: Annotated[int, typer.Option(help="Turns of every number of processes.")] = 2,
 ) -> None:
     """Print the figures."""
@@ -158,14 +158,13 @@ def main(
     console = Console()
     ones, twos = [], []
     with tempfile.TemporaryDirectory() as scratch:
-        looped, bared = side_by_side(Path(scratch, "loop"), iterations)
+        loop, bare = map(statistics.median, side_by_side(Path(scratch, "loop"), iterations))
+        console.print(f"bare step {1e3 * bare:.1f} ms, loop {1e3 * loop:.1f} ms")
         wait = data_wait(Path(scratch, "wait"), iterations)
         for i in range(rounds):
             ones.append(on_processes(1, Path(scratch, f"one{i}"), iterations))
             twos.append(on_processes(2, Path(scratch, f"two{i}"), iterations))
-    loop, bare = statistics.median(looped), statistics.median(bared)
     one, two = statistics.median(ones), statistics.median(twos)
-    console.print(f"bare step {1e3 * bare:.1f} ms, loop {1e3 * loop:.1f} ms")
     console.print(
         f"weak scaling: iteration on one process {1e3 * one:.1f} ms, on two {1e3 * two:.1f} ms, {one / two:.2f} of "
         "perfect; no goal on cores that share a memory"
