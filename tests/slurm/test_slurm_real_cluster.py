@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from jobs import Jobs, until
+from jobs import PATIENCE, Jobs, until
 from mini_slurm import FREEZER, MiniSlurm, remove_groups
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
@@ -41,7 +41,7 @@ def test_nodes_are_machines_with_names_and_addresses_of_their_own(cluster, jobs)
 def test_an_ended_cluster_leaves_nothing_behind(host):
     with MiniSlurm(nodes=1) as cluster:
         Jobs(cluster).run("sbatch", f"--output={cluster.folder}/out", f"--wrap={ORPHAN}")
-        until(lambda: len(processes("sleep 86399")) >= 2, 30, "the job does not start")
+        until(lambda: len(processes("sleep 86399")) >= 2, PATIENCE, "the job does not start")
         assert traces(cluster.folder, cluster.nodes)
     assert not traces(cluster.folder, cluster.nodes)
 
@@ -59,6 +59,6 @@ def test_a_killed_test_run_leaves_no_process_behind(host):
     assert processes(folder)
     process.kill()
     process.communicate()
-    until(lambda: not processes(folder), 10, lambda: processes(folder))
+    until(lambda: not processes(folder), 60, lambda: processes(folder))
     shutil.rmtree(folder)
     remove_groups(FREEZER / f"slurm_{node}")

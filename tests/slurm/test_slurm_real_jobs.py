@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from jobs import until
+from jobs import PATIENCE, until
 from makers import WRITTEN, make_analysis, make_ensemble, times
 from submitting import FUXI_ENS, submit, write_site
 from tiny_run import new_run, randomize, tiny_config, write_settings
@@ -59,7 +59,7 @@ def test_a_job_goes_back_into_the_queue_until_it_gets_nowhere(jobs, world, tmp_p
     program.chmod(0o755)
     site = write_site(tmp_path, setup=f"export PATH={program.parent}:$PATH")
     job = submit(jobs, "train", config, site, "--nodes=1")["train"]
-    until(lambda: "ready" in jobs.log(job), 60, lambda: jobs.log(job))
+    until(lambda: "ready" in jobs.log(job), PATIENCE, lambda: jobs.log(job))
 
     again = [FUXI_ENS, "submit", "train", config.run.folder / "submitted.yaml", "--site", site]
     assert "scancel" in jobs.refusal(*again)
@@ -87,7 +87,7 @@ def test_a_chain_goes_from_statistics_to_a_scorecard(jobs, chained, tmp_path):
     # Those after it go on waiting when an administrator puts it back into the queue.
     jobs.wait_running(submitted["train"])
     jobs.run("scontrol", "requeue", submitted["train"])
-    jobs.wait(submitted["scorecard"], seconds=400)
+    jobs.wait(submitted["scorecard"], seconds=2 * PATIENCE)
     assert jobs.restarts(submitted["train"]) == 1
     paths = RunPaths(chained.run.folder)
     assert json.loads(paths.statistics.read_text())["frames"] == 40
@@ -141,7 +141,7 @@ def test_a_year_of_init_times_is_made_by_an_array_of_four_tasks(jobs, world, tmp
 def test_after_a_failed_stage_nothing_of_the_chain_is_left(jobs, chained, tmp_path):
     site = write_site(tmp_path, setup="exit 1")
     submitted = submit(jobs, "chain", chained, site)
-    until(lambda: not jobs.run("squeue", "--noheader"), 60, lambda: jobs.run("squeue"))
+    until(lambda: not jobs.run("squeue", "--noheader"), PATIENCE, lambda: jobs.run("squeue"))
     assert {stage: jobs.state(job) for stage, job in submitted.items()} == {
         "statistics": "FAILED", "train": "CANCELLED", "forecast": "CANCELLED", "verify": "CANCELLED",
         "scorecard": "CANCELLED",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from jobs import until
+from jobs import PATIENCE, until
 from ranks_world import fit_on_ranks
 from submitting import iteration, records, submit, write_site
 from tiny_run import digest, new_run
@@ -76,7 +76,7 @@ def assert_same_training(config, alone):
 def go_on(config, iterations=10):
     """Wait until so many more iterations are in the metrics."""
     goal = iteration(config) + iterations
-    until(lambda: iteration(config) >= goal, 120, lambda: f"stuck at iteration {iteration(config)} of {goal}")
+    until(lambda: iteration(config) >= goal, PATIENCE, lambda: f"stuck at iteration {iteration(config)} of {goal}")
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def busy(jobs, job):
         os.kill(rank, signal.SIGSTOP)
     try:
         yield
-        until(lambda: all(pending(rank, signal.SIGUSR1) for rank in ranks), 100, lambda: jobs.info(job))
+        until(lambda: all(pending(rank, signal.SIGUSR1) for rank in ranks), PATIENCE, lambda: jobs.info(job))
     finally:
         for rank in ranks:
             os.kill(rank, signal.SIGCONT)
@@ -144,7 +144,7 @@ def test_fsdp_goes_on_after_a_drain_a_killed_rank_and_a_lost_node(cluster, jobs,
 
     go_on(config)
     os.kill(jobs.task(job, 1), signal.SIGKILL)
-    until(lambda: jobs.state(job) != "RUNNING", 20, "the other rank waits for the dead one")
+    until(lambda: jobs.state(job) != "RUNNING", 60, "the other rank waits for the dead one")
     jobs.wait_running(job, restarts=2)
 
     go_on(config)
@@ -166,8 +166,8 @@ def test_a_run_goes_on_with_more_ranks_and_with_fewer_but_not_with_other_setting
         go_on(config, 40)
         jobs.run("scancel", job)
         jobs.wait(job, "CANCELLED")
-        assert "stopped on SIG" in jobs.log(job)
-        until(lambda: not jobs.run("squeue", "--noheader"), 30, "the job does not end")
+        assert "stopped on SIG" in jobs.log(job), f"{jobs.info(job)}\n{jobs.log(job)}"
+        until(lambda: not jobs.run("squeue", "--noheader"), PATIENCE, "the job does not end")
     last = submit(jobs, "train", config, site, "--nodes=1")["train"]
     jobs.wait(last)
     assert "resuming stage" in jobs.log(last)

@@ -9,6 +9,8 @@ from pathlib import Path
 from tiny_run import write_settings
 
 PROGRAM = Path(__file__).with_name("fit_ranks.py")
+_PATIENCE = 1200
+"""Seconds for what takes a minute on two idle cores."""
 
 
 def free_ports(count):
@@ -48,7 +50,7 @@ def start_fit(world, configs):
 
 def finish(processes, code=0):
     """Wait for ranks that all must end with `code`; what they wrote to stderr, by rank."""
-    said = [process.communicate(timeout=300)[1] for process in processes]
+    said = [process.communicate(timeout=_PATIENCE)[1] for process in processes]
     assert [process.returncode for process in processes] == [code] * len(processes), "\n".join(said)
     return said
 

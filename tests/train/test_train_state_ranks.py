@@ -24,7 +24,7 @@ def saved_by_one(folders):
 def seen(folders, saved_by_one):
     """What two ranks saw, by rank."""
     processes = start_ranks(2, [state_ranks.__file__, *folders])
-    outputs = [process.communicate(timeout=300) for process in processes]
+    outputs = [process.communicate(timeout=1200) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
     return [json.loads(out) for out, _ in outputs]
 
