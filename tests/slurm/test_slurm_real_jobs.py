@@ -125,7 +125,7 @@ def test_a_year_of_init_times_is_made_by_an_array_of_four_tasks(jobs, world, tmp
         save_checkpoint(RunPaths(one.run.folder).model, model, 6, {"made": "by hand"})
 
     job = submit(jobs, "forecast", config, write_site(tmp_path), "--tasks=4")["forecast"]
-    jobs.wait(job, seconds=300)
+    jobs.wait(job)
     paths, init_times = RunPaths(config.run.folder), config.forecast.init_times.times
     assert len(init_times) == 365
     assert finished(paths.forecast, init_times).all()
