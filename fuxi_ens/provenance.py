@@ -3,12 +3,15 @@
 import hashlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Final
 
 from fuxi_ens import __version__
 from fuxi_ens.config import Config, Section
 
 _LIBRARIES = ("numpy", "torch", "xarray", "zarr")
+
+CONTROL_MEMBER: Final = "control_member"
+"""Attribute of a store of forecasts that has an unperturbed one: its number."""
 
 
 def config_hash(config: Config, *sections: Section) -> str:

@@ -233,3 +233,32 @@ def meteogram(
     cases = [forecast.series(name, when, where) for name in names]
     figure = drawn(cases, where, forecast.system)
     _Target(out, dpi).save(chosen, figure, "meteogram", "_".join(names), when, where.slug)
+
+
+@app.command()
+def tracks(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="The run whose cyclones are drawn.")],
+    storm: Annotated[str, typer.Option(help="Name or identifier of IBTrACS.", show_default=False)],
+    init: Annotated[datetime, typer.Option(help="Init time.", show_default=False)],
+    overrides: SetOption = None,
+    system: Annotated[str | None, typer.Option(help="Whose members; default: the run's forecast.")] = None,
+    out: OutOption = None,
+    dpi: DpiOption = None,
+) -> None:
+    """Draw the tracks of a cyclone in all members, their mean, the best track, and the probability of a strike.
+
+    Needs what `fuxi-ens events cyclones` wrote.
+
+    Example: `fuxi-ens plot tracks configs/era5_1p5deg.yaml --storm MANGKHUT --init 2018-09-12`
+    """
+    from fuxi_ens.paths import RunPaths
+    from fuxi_ens.plot.chosen import require_picture
+    from fuxi_ens.plot.figure import DPI, save_figure
+    from fuxi_ens.plot.tracks import draw_tracks, file_name, open_storm
+    from fuxi_ens.verify.cyclones.run import rules_of
+
+    require_picture(out)
+    settings = load_config(config, overrides or [])
+    paths, when = RunPaths(settings.run.folder), np.datetime64(init, "ns")
+    shown = open_storm(paths.cyclones, system or settings.verify.forecast_name, when, storm, rules_of(settings))
+    log.info("%s", save_figure(draw_tracks(shown), out or paths.report / file_name(shown), dpi or DPI))

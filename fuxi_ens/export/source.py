@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -12,11 +11,9 @@ from numpy.typing import NDArray
 
 from fuxi_ens.channels import CHANNELS_78, LEVELS_13, VARIABLES, Variable, channel, in_tensor_order, is_channel
 from fuxi_ens.errors import UserError
+from fuxi_ens.provenance import CONTROL_MEMBER
 from fuxi_ens.times import Leads, Times, hours, label
 from fuxi_ens.verify.open import ForecastStore
-
-CONTROL_MEMBER: Final = "control_member"
-"""Attribute of a store that has an unperturbed forecast: its number."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from fuxi_ens.forecast.store_sink import open_store_sink
 from fuxi_ens.launch import this_process
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.progress import progress
-from fuxi_ens.provenance import provenance
+from fuxi_ens.provenance import CONTROL_MEMBER, provenance
 from fuxi_ens.stores.finished import failures
 from fuxi_ens.times import Times, label
 
@@ -163,7 +163,12 @@ def _plan(config: Config, models: LeadModels, source: str) -> ForecastPlan:
             for init_time in config.forecast.init_times.times
             for numbers in config.forecast.member_blocks
         ),
-        attributes={**provenance(config, config.forecast), "analysis_store": source, **_origin(models)},
+        attributes={
+            **provenance(config, config.forecast),
+            "analysis_store": source,
+            **({CONTROL_MEMBER: 0} if config.forecast.control else {}),
+            **_origin(models),
+        },
     )
 
 
