@@ -47,7 +47,8 @@ class Storm:
     def init_time(self) -> np.datetime64:
         """When the forecast begins."""
         times: Times = np.atleast_1d(self.tracks["init_time"].to_numpy())
-        return times[0]
+        first: np.datetime64 = times[0]
+        return first
 
     @property
     def title(self) -> str:

@@ -23,6 +23,7 @@ from fuxi_ens.forecast.guard import Guard
 from fuxi_ens.forecast.rollout import EnsembleSettings, rollout
 from fuxi_ens.forecast.store import ForecastStore
 from fuxi_ens.paths import RunPaths
+from fuxi_ens.provenance import CONTROL_MEMBER
 from fuxi_ens.train.setup import initial_model
 
 FORECAST = (
@@ -276,3 +277,10 @@ def test_killed_and_started_again_equals_uninterrupted(run, tmp_path):
     assert 0 < len(markers(killed)) < len(markers(whole))
     run_forecast(killed)
     assert same_bits(arrays(killed), arrays(whole))
+
+
+@pytest.mark.parametrize("control", [False, True])
+def test_a_store_with_a_control_member_says_so(run, control):
+    config = run(**{"forecast.control": control})
+    plan = ensemble._plan(config, load_models(RunPaths(config.run.folder).model), "era5")
+    assert plan.attributes.get(CONTROL_MEMBER) == (0 if control else None)
