@@ -1,4 +1,4 @@
-"""`fuxi-ens scorecard`: from statistics to a table, a picture and an HTML report."""
+"""`fuxi-ens scorecard`: from statistics to tables, pictures and an HTML report."""
 
 import logging
 from pathlib import Path
@@ -9,6 +9,7 @@ import typer
 from fuxi_ens.config import SignificanceConfig, load_config
 from fuxi_ens.errors import UserError
 from fuxi_ens.paths import RunPaths
+from fuxi_ens.plot.card_style import CardStyle
 from pipelines.options import SetOption
 
 log = logging.getLogger(__name__)
@@ -22,13 +23,25 @@ def scorecard(
         Path | None, typer.Option(help="Folder for the outputs; default: the run's report folder, or ./report.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="The run's YAML file: adds maps and a plume.")] = None,
+    style: Annotated[
+        list[CardStyle] | None,
+        typer.Option(
+            help="Look of the picture, may be repeated. weatherbench: scores of all systems at days 1 to 15, color by "
+            "percent; gencast: levels by lead times, hatched where not significant; ecmwf: triangles for all regions "
+            "and scores. Default: weatherbench."
+        ),
+    ] = None,
+    reference: Annotated[
+        str, typer.Option(help="System the pictures compare with; default: the baseline.", show_default=False)
+    ] = "",
     overrides: SetOption = None,
 ) -> None:
-    """Make `scorecard.csv`, `counts.csv`, `scorecard.png` and `report.html` from the statistics of one run.
+    """Make `scorecard.csv`, `counts.csv`, pictures and `report.html` from the statistics of one run.
 
     Families of `verify.scores` with curves (reliability, ROC, value, spectra) add `curves_SYSTEM.nc`.
+    The report is one file that works without network: choose region, score, system and reference in it.
 
-    Example: `fuxi-ens scorecard --config configs/era5_64x32.yaml`, or without the stores
+    Example: `fuxi-ens scorecard --config configs/era5_64x32.yaml --style ecmwf`, or without the stores
     `fuxi-ens scorecard runs/era5_64x32/scores --out card`
     """
     from fuxi_ens.plot.evidence import collect_evidence, collect_scores_only
@@ -54,9 +67,9 @@ def scorecard(
         else collect_scores_only(table, comparison, statistics)
     )
     folder = out or (paths.report if paths else Path("report"))
-    report = publish(evidence, table, folder)
+    report = publish(evidence, table, folder, style or [CardStyle.WEATHERBENCH], reference)
     for path in write_curves(statistics, folder):
         log.info("curves: %s", path)
-    for reference, won in evidence.scores.wins.items():
-        log.info("CRPS against %s: %s", reference, won)
+    for system, won in evidence.scores.wins.items():
+        log.info("CRPS against %s: %s", system, won)
     log.info("report: %s", report)

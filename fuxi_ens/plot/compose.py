@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from fuxi_ens.plot import curves, text
+from fuxi_ens.plot.explorer import explorer_json
 from fuxi_ens.plot.fields import Case, Place
 from fuxi_ens.plot.maps import forecast_maps
 from fuxi_ens.plot.plume import plume, plume_caption
@@ -15,7 +16,7 @@ from fuxi_ens.plot.rank import rank_histograms
 from fuxi_ens.plot.report import Picture, Report, Section
 from fuxi_ens.plot.scorecard import scorecard
 from fuxi_ens.plot.style import in_sentence, lead_label, long_name, system_label
-from fuxi_ens.plot.summary import fine_print, headline_cards, number_table, won_against
+from fuxi_ens.plot.summary import fine_print, headline, headline_cards, number_table, won_against
 from fuxi_ens.plot.table import Scores
 
 
@@ -38,6 +39,8 @@ class Evidence:
     rank_lead_times: Sequence[np.timedelta64] = ()
     counts: pd.DataFrame | None = None
     """Wins, losses, ties and their significance, of `verify.comparison.Comparison.counts`."""
+    level: float | None = None
+    """Confidence intervals of the table cover 1 - level; None without tests."""
     caveats: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
 
@@ -45,7 +48,7 @@ class Evidence:
 def compose_report(evidence: Evidence) -> Report:
     """Draw every figure the evidence allows and put the page together."""
     scores = evidence.scores
-    sections = [_scorecard_section(evidence), *_curve_sections(scores)]
+    sections = [_scorecard_section(evidence), *_difference_section(evidence), *_curve_sections(scores)]
     if evidence.maps and evidence.map_lead_time is not None:
         sections.append(_map_section(evidence.maps, evidence.map_lead_time))
     if evidence.plumes and evidence.place:
@@ -56,7 +59,9 @@ def compose_report(evidence: Evidence) -> Report:
     return Report(
         title=evidence.title,
         lede=_lede(scores),
+        headline=headline(scores),
         cards=headline_cards(scores),
+        numbers_json=explorer_json(scores, evidence.counts, evidence.level),
         sections=sections,
         caveats=evidence.caveats,
         provenance=evidence.provenance,
@@ -77,8 +82,22 @@ def _scorecard_section(evidence: Evidence) -> Section:
         return Section("scorecard", "Scorecard", f"There is no reference to compare with. {note}")
     won = {system_label(reference): won_against(scores, reference) for reference in scores.references}
     said = "; ".join(f"better than {name} in {better} of {count}" for name, (better, count) in won.items())
-    alt = f"Heat map of percent differences in CRPS by quantity and lead time: {said}."
+    alt = f"Heat map of percent differences in CRPS by variable and lead time: {said}."
     return Section("scorecard", "Scorecard", text.SCORECARD, [Picture(scorecard(scores), alt, note)])
+
+
+def _difference_section(evidence: Evidence) -> list[Section]:
+    """Differences from the first reference with their confidence, if any of them could be tested."""
+    scores = evidence.scores
+    reference = next(iter(scores.references), "")
+    tests = scores.tests(reference)
+    if tests is None or evidence.level is None or not tests["ci_low"].notna().any():
+        return []
+    name = system_label(reference)
+    alt = f"Difference in CRPS from {name} against lead time with confidence intervals, one panel per variable."
+    picture = Picture(curves.difference_curves(scores, reference), alt)
+    words = text.DIFFERENCE.format(reference=name, percent=f"{100 * (1 - evidence.level):g}")
+    return [Section("differences", f"Difference from {name}", words, [picture])]
 
 
 def _curve_sections(scores: Scores) -> list[Section]:

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from fuxi_ens.errors import UserError
 from fuxi_ens.plot import table
 from fuxi_ens.plot.style import (
     INK,
@@ -82,6 +83,29 @@ def crpss_curves(scores: Scores) -> Figure:
         # A bad forecast falls far below zero; the panel is about where skill is gained or lost.
         axes.set_ylim(max(axes.get_ylim()[0], -0.5), 1.0)
     _legend(figure, scores, systems)
+    return figure
+
+
+@mpl.rc_context(RC)
+def difference_curves(scores: Scores, reference: str) -> Figure:
+    """CRPS of our forecast against a reference in percent, with the confidence interval of the table's tests.
+
+    Raises UserError for a table without tests of this reference.
+    """
+    tests = scores.tests(reference)
+    if tests is None:
+        raise UserError(f"the table has no tests of {table.CRPS} against {reference}")
+    figure = Figure(layout="constrained")
+    for axes, name in _panels(figure, scores, dimensionless=True):
+        theirs = scores.curve(reference, name, table.CRPS)
+        cells = tests.xs(name).reindex(theirs.index) if name in tests.index else tests.iloc[:0]
+        percent = 100.0 * cells[["value", "ci_low", "ci_high"]].astype(float).div(theirs.where(theirs != 0), axis=0)
+        days = in_days(percent.index.to_numpy())
+        style = scores.style(scores.systems.forecast)
+        axes.fill_between(days, percent["ci_low"], percent["ci_high"], color=style.color, alpha=0.18, linewidth=0)
+        axes.plot(days, percent["value"], color=style.color, linewidth=1.6, marker="o" if len(days) == 1 else "")
+        axes.axhline(0.0, color=INK, linewidth=0.8)
+        axes.set_ylabel("difference (%)")
     return figure
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 from fuxi_ens.config import Config
 from fuxi_ens.errors import UserError
+from fuxi_ens.plot.caveats import caveats
 from fuxi_ens.plot.compose import Evidence
 from fuxi_ens.plot.fields import Place, Stores, read_case, read_place
 from fuxi_ens.plot.table import CRPS, Scores, Systems
@@ -27,10 +28,7 @@ def collect_scores_only(table: pd.DataFrame, comparison: Comparison, statistics:
     `table` is that comparison below the table of `verify.scorecard.scorecard`. Raises UserError when there is no
     forecast among the systems.
     """
-    roles = {data.attrs["role"]: system for system, data in statistics.items()}
-    if "forecast" not in roles:
-        raise UserError(f"no forecast among the systems {sorted(statistics)}; give the folder that verify wrote")
-    systems = Systems(roles["forecast"], roles.get("baseline"), roles.get("climatology"), roles.get("persistence"))
+    systems = _systems(statistics)
     ours = statistics[systems.forecast]
     leads = ours["lead_time"].to_numpy()
     scores = Scores(table, systems)
@@ -41,9 +39,26 @@ def collect_scores_only(table: pd.DataFrame, comparison: Comparison, statistics:
         ranks=ours["rank_counts"].sel(region=scores.region) if "rank_counts" in ours else None,
         rank_lead_times=[hours(24 * day) for day in _RANK_DAYS if hours(24 * day) in leads],
         counts=comparison.counts(),
-        caveats=_caveats(ours, comparison),
+        level=next((won.level for won in comparison.wins.values() if won.tested), None),
+        caveats=caveats(statistics, systems, comparison),
         provenance={key: str(ours.attrs[key]) for key in _SHOWN_ATTRIBUTES if key in ours.attrs},
     )
+
+
+def _systems(statistics: Mapping[str, xr.Dataset]) -> Systems:
+    """The first system of each role plays it; more of the same role are further systems."""
+    roles: dict[str, str] = {}
+    others: list[str] = []
+    for system, data in statistics.items():
+        role = str(data.attrs["role"])
+        if role in roles:
+            others.append(system)
+        else:
+            roles[role] = system
+    if "forecast" not in roles:
+        raise UserError(f"no forecast among the systems {sorted(statistics)}; give the folder that verify wrote")
+    reference = (roles.get("baseline"), roles.get("climatology"), roles.get("persistence"))
+    return Systems(roles["forecast"], *reference, others=tuple(others))
 
 
 def _counted(scores: Scores, comparison: Comparison) -> Scores:
@@ -95,27 +110,3 @@ def _period(init_times: Times) -> str:
     first, last = (pd.Timestamp(t).strftime("%Y-%m-%d %H UTC") for t in (init_times[0], init_times[-1]))
     steps = np.unique(np.diff(init_times)) / np.timedelta64(1, "h")
     return f"{first} to {last}" + (f", every {steps[0]:g} h" if steps.size == 1 else "")
-
-
-def _caveats(ours: xr.Dataset, comparison: Comparison) -> tuple[str, ...]:
-    """What follows from how the scores were made."""
-    count = ours.sizes["init_time"]
-    tested = next((won for won in comparison.wins.values() if won.tested), None)
-    significance = (
-        f"{count} init times. A difference counts as significant if two tests that allow for its memory from one init "
-        f"time to the next agree, at a false discovery rate of {100 * tested.level:g} % over all quantities and lead "
-        "times; neighboring cells are not independent."
-        if tested
-        else f"{count} init times: no difference could be tested for significance, so small ones mean nothing."
-    )
-    return (
-        significance,
-        f"CRPS of ensembles is the {ours.attrs['estimator']} estimator; persistence has one member, so its CRPS is its "
-        "absolute error.",
-        "Systems are compared where both have lead times; the baseline may have fewer.",
-        *(
-            [f"Anomalies and events: {seen}."]
-            if (seen := ours.attrs.get("day_climatology_caveat", "none")) != "none"
-            else []
-        ),
-    )

@@ -1,4 +1,7 @@
-"""The report: one HTML file that holds everything, opens anywhere, loads nothing and prints well."""
+"""The report: one HTML file that holds everything, opens anywhere, loads nothing and prints well.
+
+Its templates, style and script lie in `page/`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +47,10 @@ class Report:
     """One or two sentences under the title."""
     cards: Sequence[Card]
     sections: Sequence[Section]
+    headline: str = ""
+    """The count of wins with its confidence, in one sentence."""
+    numbers_json: str = ""
+    """What `explorer.explorer_json` made; empty for a page without script."""
     caveats: Sequence[str] = ()
     """What a careful reader must know before quoting a number."""
     provenance: Mapping[str, str] = field(default_factory=dict)
@@ -52,7 +59,7 @@ class Report:
 def render_report(report: Report) -> str:
     """The page as text."""
     environment = Environment(
-        loader=PackageLoader("fuxi_ens.plot", "."),
+        loader=PackageLoader("fuxi_ens.plot", "page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -72,6 +72,9 @@ ROLE_STYLES: Final = MappingProxyType(
         "baseline": LineStyle("#D55E00", "solid", 1.7, 4),
         "climatology": LineStyle("#6B7280", (0, (5, 2)), 1.5, 3),
         "persistence": LineStyle("#009E73", (0, (1, 1.5)), 1.7, 2),
+        "other 1": LineStyle("#CC79A7", "solid", 1.7, 4),
+        "other 2": LineStyle("#E69F00", "solid", 1.7, 4),
+        "other 3": LineStyle("#56B4E9", "solid", 1.7, 4),
     }
 )
 """Okabe-Ito colors by the role a system plays; dashes repeat the distinction for black-and-white print."""

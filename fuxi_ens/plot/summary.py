@@ -65,12 +65,23 @@ def won_against(scores: Scores, reference: str) -> tuple[int, int]:
     return (counted.better, counted.total) if counted else wins(scores.difference(reference))
 
 
+def headline(scores: Scores) -> str:
+    """The count of wins against the first reference in one sentence, with what the tests say; empty without one."""
+    if not scores.references:
+        return ""
+    reference = scores.references[0]
+    better, count = won_against(scores, reference)
+    text = f"Better than {system_label(reference)} in {better} of {count} combinations of variable and lead time"
+    won = scores.wins.get(reference)
+    return f"{text}: {_significance(won)}." if won else f"{text}."
+
+
 def _win_card(scores: Scores, reference: str) -> Card:
     values = scores.difference(reference).to_numpy(dtype=float)
     better, count = won_against(scores, reference)
     median = float(np.nanmedian(values)) if np.isfinite(values).any() else float("nan")
     tone: Tone = "good" if 2 * better > count else "bad"
-    detail = f"quantities times lead times; median CRPS {signed(median, 1)} %"
+    detail = f"variable x lead time; median CRPS {signed(median, 1)} %"
     if reference in scores.wins:
         detail += f"; {_significance(scores.wins[reference])}"
     return Card(f"{better} / {count}", f"better than {system_label(reference)}", detail, tone)
@@ -152,17 +163,17 @@ def three_digits(value: float) -> str:
     return "\N{EN DASH}" if np.isnan(value) else f"{value:#.3g}".removesuffix(".")
 
 
-def fine_print(scores: Scores, period: str) -> str:
-    """What the numbers rest on: init times, period, estimator, members, truth, grid, region."""
-    rows = scores.table[scores.table["score"] == table.CRPS]
+def fine_print(scores: Scores, period: str, *, one_region: bool = True) -> str:
+    """What the numbers rest on: init times, period, estimator, members, truth, grid, and the region if it is one."""
+    rows = scores.here[scores.here["score"] == table.CRPS]
     members = ", ".join(
         f"{system_label(system)} {_span(rows.loc[rows['system'] == system, 'members'])}"
         for system in scores.present.values()
     )
+    region = f" Region: {scores.region}." if one_region else ""
     return (
         f"{_span(rows['n_init'])} init times, {period}. CRPS estimator: {_by_system(rows, 'estimator')}. "
-        f"Members: {members}. Truth: {_by_system(rows, 'truth')}. Grid: {_by_system(rows, 'grid')}. "
-        f"Region: {scores.region}."
+        f"Members: {members}. Truth: {_by_system(rows, 'truth')}. Grid: {_by_system(rows, 'grid')}.{region}"
     )
 
 

@@ -3,10 +3,13 @@
 from typing import Final
 
 SCORECARD: Final = (
-    "Difference in CRPS, the continuous ranked probability score, in percent of the reference. Negative "
-    "and blue means that our forecast is better, red that it is worse; gray is within one percent. "
-    "Columns are lead times that both systems have. A hatched difference is not significant: with other init times "
-    "it could be of the other sign."
+    "The continuous ranked probability score, CRPS, of every system. The color is the difference from the reference in "
+    "the first row, in percent: blue is better, red is worse, gray is within one percent."
+)
+DIFFERENCE: Final = (
+    "CRPS relative to {reference}; below zero is better. The band is the {percent} % confidence interval of the mean "
+    "difference over init times, which allows for the memory of one init time in the next. Where it "
+    "reaches zero, the difference can be chance."
 )
 CRPS: Final = (
     "The integrated squared difference between the distribution functions of forecast and observation, in the units "
