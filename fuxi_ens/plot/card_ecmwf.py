@@ -125,7 +125,7 @@ def _classes(scores: Scores, reference: str, score: str, region: str) -> pd.Seri
     tests = here.tests(reference, score)
     if tests is None:
         percent = here.difference(reference, score).rename_axis(index="name", columns="lead_time").stack()
-        return -percent.map(np.sign)
+        return pd.Series(-np.sign(percent.to_numpy(dtype=float)), percent.index)
     return classify(tests)
 
 

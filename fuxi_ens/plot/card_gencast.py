@@ -13,7 +13,7 @@ from fuxi_ens.channels import channel, components
 from fuxi_ens.plot.card_parts import bare, footer_lines, print_footer, wins_label
 from fuxi_ens.plot.classes import class_bar, class_colors, class_norm
 from fuxi_ens.plot.score_words import score_words
-from fuxi_ens.plot.style import INK, MUTED, RC, WIDTH, in_days, short_name, system_label
+from fuxi_ens.plot.style import INK, MUTED, RC, WIDTH, in_days, long_name, short_name, system_label
 from fuxi_ens.plot.table import CRPS, Scores
 from fuxi_ens.times import Leads
 
@@ -64,10 +64,7 @@ def variable_panels(names: tuple[str, ...]) -> Mapping[str, tuple[str, ...]]:
         if first.level is None:
             surface = (*surface, name)
             continue
-        words = first.variable.name.replace("_", " ")
-        if len(components(name)) > 1:
-            words = words.replace("u component of wind", "wind speed")
-        title = words[0].upper() + words[1:]
+        title = long_name(name).removesuffix(f" at {first.level} hPa")
         panels[title] = (*panels.get(title, ()), name)
     return panels | ({_SURFACE: surface} if surface else {})
 

@@ -22,7 +22,8 @@ from fuxi_ens.verify.comparison import difference_score
 
 MOST_NUMBERS: Final = 250_000
 """More than these, about 2 MB, would make the page slow: then lead times are thinned to whole days, or further."""
-_DIGITS: Final = 5
+_DIGITS: Final = 6
+"""So that percents of two numbers are right to a thousandth."""
 Nested = dict[str, Any]
 
 

@@ -27,7 +27,9 @@ STYLES: Final[Mapping[CardStyle, _Card]] = MappingProxyType(
 )
 
 
-def scorecard(scores: Scores, footer: str = "", style: CardStyle = CardStyle.WEATHERBENCH, reference: str = "") -> Figure:
+def scorecard(
+    scores: Scores, footer: str = "", style: CardStyle = CardStyle.WEATHERBENCH, reference: str = ""
+) -> Figure:
     """Draw the card of `style` against `reference`, or those the style has room for if it is empty.
 
     `footer` says what the numbers rest on. Raises UserError if there is nothing to compare with.

@@ -76,7 +76,7 @@ class Comparison:
         return pd.DataFrame(rows)
 
 
-def difference_score(score: LowerIsBetter) -> str:
+def difference_score(score: str) -> str:
     """Name of a difference in the column `score`."""
     return f"{score}_difference"
 

@@ -16,6 +16,7 @@ from fuxi_ens.plot.table import Scores, Systems
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ANCHORS = [
+    "explore",
     "scorecard",
     "crps",
     "skill",
@@ -61,10 +62,10 @@ def test_report_is_one_file_that_loads_nothing(report_path: Path) -> None:
     assert [path.name for path in report_path.parent.iterdir()] == ["report.html"]
     assert page.references
     assert all(reference.startswith(("data:", "#")) for reference in page.references)
-    assert "script" not in page.tags
-    without_images = re.sub(r"data:image/[^\"]+", "", text)
-    assert not re.search(r"https?://|url\(|@import", without_images)
-    assert report_path.stat().st_size < 4_000_000
+    # The name of SVG's vocabulary is not an address that is loaded.
+    without_images = re.sub(r"data:image/[^\"]+|http://www.w3.org/2000/svg", "", text)
+    assert not re.search(r"https?://|url\(|@import|<script[^>]* src", without_images)
+    assert report_path.stat().st_size < 5_000_000
 
 
 def test_report_has_all_sections_and_alternative_texts(report_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from fuxi_ens.channels import HEADLINE
 from fuxi_ens.errors import UserError
 from fuxi_ens.plot import style
-from fuxi_ens.plot.scorecard import cell_text
+from fuxi_ens.plot.classes import cell_text
 from fuxi_ens.plot.summary import fine_print, headline_cards, number_table, three_digits, useful_days, wins
 from fuxi_ens.plot.table import Scores, Systems, readable_leads
 from fuxi_ens.times import hours, lead_times
