@@ -157,7 +157,7 @@ class TestPackage:
             inside(p) for p in (ROOT / "fuxi_ens").rglob("*") if p.is_file() and p.suffix != ".py" and not cached(p)
         }
         assert data <= tracked
-        assert "fuxi_ens/plot/report.html.j2" in data
+        assert "fuxi_ens/plot/page/report.html.j2" in data
         assert any("nature_run_64x32.zarr" in name for name in data)
 
     def test_git_does_not_ignore_what_the_wheel_needs(self):

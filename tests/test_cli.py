@@ -336,6 +336,12 @@ def test_overrides_of_no_run_file_are_wrong_usage(cli, tmp_path):
     assert "--config" in err
 
 
+def test_an_unknown_style_of_the_scorecard_is_wrong_usage(cli, tmp_path):
+    code, _, err = cli("scorecard", tmp_path, "--style", "tabloid")
+    assert code == 2
+    assert "weatherbench" in err
+
+
 @pytest.mark.parametrize("name", ["2024", "a: b", "#1"])
 def test_a_demo_goes_into_any_folder(cli, tmp_path, monkeypatch, name):
     def stop(_, settings):

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from score_world import counts_of
 
+from fuxi_ens.plot.card_style import CardStyle
 from fuxi_ens.plot.compose import Evidence, compose_report
 from fuxi_ens.plot.publish import publish
 from fuxi_ens.plot.summary import headline, headline_cards
@@ -66,10 +67,13 @@ def test_counts_of_verification_are_those_of_the_report(tested: Scores, evidence
     assert "better than physics ensemble in 7 of 10" in report.sections[0].pictures[0].alt
 
 
-def test_counts_are_written(tested: Scores, evidence: Evidence, tmp_path) -> None:
+def test_tables_and_pictures_of_every_style_are_written(tested: Scores, evidence: Evidence, tmp_path) -> None:
     counts = counts_of(tested.table)
     shown = replace(evidence, scores=tested, counts=counts, maps=(), plumes=())
-    publish(shown, tested.table, tmp_path)
+    publish(shown, tested.table, tmp_path, list(CardStyle))
+    cards = ["scorecard", "scorecard_ecmwf", "scorecard_gencast"]
+    assert sorted(path.stem for path in tmp_path.glob("*.png")) == cards
+    assert sorted(path.stem for path in tmp_path.glob("*.pdf")) == cards
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "counts.csv"), counts, check_dtype=False)
     written = pd.read_csv(tmp_path / "scorecard.csv")
     rows = written[written["score"] == "crps_difference"]
