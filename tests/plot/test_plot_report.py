@@ -135,9 +135,9 @@ def test_browser_reads_every_section(report_path: Path, tmp_path: Path) -> None:
 @pytest.mark.browser
 def test_browser_draws_the_page(report_path: Path, tmp_path: Path) -> None:
     picture = tmp_path / "report.png"
-    run_chromium(report_path, tmp_path, f"--screenshot={picture}", "--window-size=1200,2400", "--hide-scrollbars")
+    run_chromium(report_path, tmp_path, f"--screenshot={picture}", "--window-size=1200,2800", "--hide-scrollbars")
     pixels = matplotlib.image.imread(picture)[..., :3]
-    assert pixels.shape[:2] == (2400, 1200)
-    # The scorecard's dark blue cells: present only when the picture inside the page was drawn.
+    assert pixels.shape[:2] == (2800, 1200)
+    # The scorecard's dark red cells of persistence: present only when the picture inside the page was drawn.
     red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
-    assert ((blue > 0.5) & (red < 0.2) & (green < 0.4)).mean() > 0.01
+    assert ((red > 0.5) & (green < 0.15) & (blue < 0.25)).mean() > 0.01
