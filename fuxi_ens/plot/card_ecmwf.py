@@ -96,12 +96,17 @@ def ecmwf_card(scores: Scores, references: tuple[str, ...], footer: str) -> Figu
         axes.set_yticks([])
     _label_rows(grid[0], rows)
     title = f"{system_label(scores.systems.forecast)} against {system_label(reference)}, days {_span(leads)}"
-    if not tested:
+    if not any(_has_interval(scores, reference, score) for score in tested):
         title += "\nsignificance could not be tested"
     figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, weight="bold")
     _legend(figure.add_subplot(layout[1, :]))
     print_footer(figure, lines)
     return figure
+
+
+def _has_interval(scores: Scores, reference: str, score: str) -> bool:
+    tests = scores.tests(reference, score)
+    return tests is not None and bool(tests["ci_low"].notna().any())
 
 
 def _leads(scores: Scores, reference: str) -> Leads:

@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from fuxi_ens.plot import curves, text
+from fuxi_ens.plot.diagrams import event_kinds, reliability_diagrams, spectra
 from fuxi_ens.plot.explorer import explorer_json
 from fuxi_ens.plot.fields import Case, Place
 from fuxi_ens.plot.maps import forecast_maps
@@ -37,6 +38,8 @@ class Evidence:
     ranks: xr.DataArray | None = None
     """Rank counts of our forecast, [name, lead_time, rank], with or without `init_time`."""
     rank_lead_times: Sequence[np.timedelta64] = ()
+    curves: Mapping[str, xr.Dataset] = field(default_factory=dict)
+    """Scores with further dimensions by system, of `verify.scorecard.curves`."""
     counts: pd.DataFrame | None = None
     """Wins, losses, ties and their significance, of `verify.comparison.Comparison.counts`."""
     level: float | None = None
@@ -55,6 +58,8 @@ def compose_report(evidence: Evidence) -> Report:
         sections.append(_plume_section(evidence, evidence.place))
     if evidence.ranks is not None and evidence.rank_lead_times:
         sections.append(_rank_section(evidence.ranks, evidence.rank_lead_times))
+    if evidence.curves and evidence.rank_lead_times:
+        sections += _diagram_sections(evidence)
     sections.append(Section("numbers", "Numbers", text.NUMBERS, numbers=number_table(scores)))
     return Report(
         title=evidence.title,
@@ -141,3 +146,31 @@ def _rank_section(ranks: xr.DataArray, lead_times: Sequence[np.timedelta64]) -> 
     days = ", ".join(lead_label(lead) for lead in lead_times)
     picture = Picture(rank_histograms(ranks, lead_times), f"Rank histograms at {days} with the uniform frequency.")
     return Section("ranks", "Rank histograms", text.RANKS, [picture])
+
+
+def _diagram_sections(evidence: Evidence) -> list[Section]:
+    """Reliability and spectra in the middle of the ranked lead times, if the statistics have their families."""
+    held = evidence.scores.present.values()
+    lead_time = evidence.rank_lead_times[len(evidence.rank_lead_times) // 2]
+    shown = {
+        system: data
+        for system, data in evidence.curves.items()
+        if system in held and lead_time in data["lead_time"].to_numpy()
+    }
+    styles = {system: evidence.scores.style(system) for system in shown}
+    day, region = lead_label(lead_time), evidence.scores.region
+    sections = []
+    reliability = [
+        Picture(
+            reliability_diagrams(shown, styles, kind, region, lead_time),
+            f"Reliability diagrams of events at {day}: observed frequency against forecast probability.",
+        )
+        for kind in event_kinds(shown)
+    ]
+    if reliability:
+        sections.append(Section("reliability", f"Reliability, {day}", text.RELIABILITY, reliability))
+    spectral = {system: data for system, data in shown.items() if "power_truth" in data}
+    if spectral:
+        picture = Picture(spectra(spectral, styles, lead_time), f"Power by spherical-harmonic degree at {day}.")
+        sections.append(Section("spectra", f"Spectra, {day}", text.SPECTRA, [picture]))
+    return sections

@@ -39,9 +39,11 @@ _BEGINNINGS: Final = {
     "acc_": ScoreWords("Anomaly correlation", "higher"),
     "brier": ScoreWords("Brier score", "lower"),
     "brier_skill": ScoreWords("Brier skill", "higher"),
-    "bss": ScoreWords("Brier skill", "higher"),
-    "roc": ScoreWords("ROC", "higher"),
-    "auc": ScoreWords("Area under ROC", "higher"),
+    "roc_area": ScoreWords("Area under ROC", "higher"),
+    "reliability": ScoreWords("Reliability term", "lower"),
+    "resolution": ScoreWords("Resolution term", "higher"),
+    "energy_score": ScoreWords("Energy score", "lower"),
+    "variogram_score": ScoreWords("Variogram score", "lower"),
     "spread_skill_ratio_": ScoreWords("Spread-skill ratio", "one"),
 }
 _NO_UNITS: Final = DisplayUnits("")

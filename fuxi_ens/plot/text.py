@@ -33,4 +33,12 @@ RANKS: Final = (
     "How often the truth falls between which members, as a multiple of the uniform frequency. The line "
     "is what a reliable ensemble gives; a U means too little spread, a hump too much, a slope a bias."
 )
+RELIABILITY: Final = (
+    "How often an event happened when it was forecast with a given probability. On the diagonal the probability can be "
+    "taken at its word; a flatter line is too sure of itself. Larger dots stand for more forecasts."
+)
+SPECTRA: Final = (
+    "Variance by scale: large degrees are small scales. Members should have the power of the truth; below it they are "
+    "too smooth. The ensemble mean loses power where members disagree, as it should."
+)
 NUMBERS: Final = "CRPS by lead time; lower is better, the lowest of each quantity and day is in color."

@@ -64,22 +64,29 @@ def scorecard(statistics: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)[list(COLUMNS)]
 
 
-def write_curves(statistics: Mapping[str, xr.Dataset], folder: Path) -> list[Path]:
-    """Write scores with further dimensions to `curves_<system>.nc`, and return the files; none without such scores.
+def curves(statistics: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
+    """Scores with further dimensions by system, without systems that have none.
 
     The pairs are those of `scorecard`; each curve is [name, lead_time, region, ...] with its own coordinates.
     """
-    paths = []
+    result = {}
     for system, data in same_pairs(statistics).items():
         own_leads = data["weight"].notnull().any(["init_time", "name", "region"])
-        curves: dict[str, xr.DataArray] = {}
+        found: dict[str, xr.DataArray] = {}
         for family in _families_in(data):
-            curves.update(family.curves(data.sel(lead_time=own_leads)))
-        if curves:
+            found.update(family.curves(data.sel(lead_time=own_leads)))
+        if found:
             attributes = {key: str(value) for key, value in statistics[system].attrs.items()}
-            path = folder / f"curves_{system}.nc"
-            write_statistics(path, xr.Dataset(curves).assign_attrs(attributes))
-            paths.append(path)
+            result[system] = xr.Dataset(found).assign_attrs(attributes)
+    return result
+
+
+def write_curves(statistics: Mapping[str, xr.Dataset], folder: Path) -> list[Path]:
+    """Write `curves` to `curves_<system>.nc`, and return the files; none without such scores."""
+    paths = []
+    for system, found in curves(statistics).items():
+        paths.append(folder / f"curves_{system}.nc")
+        write_statistics(paths[-1], found)
     return paths
 
 

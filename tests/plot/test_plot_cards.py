@@ -251,6 +251,12 @@ def test_ecmwf_without_tests_says_so_and_draws_no_significant_symbol(scores: Sco
     assert sizes == {SYMBOLS[1].size}
 
 
+def test_ecmwf_says_so_when_no_row_could_be_tested(tested: Scores) -> None:
+    single = tested.table.assign(ci_low=np.nan, ci_high=np.nan, significant=False)
+    assert "could not be tested" in scorecard(replace(tested, table=single), style=CardStyle.ECMWF).get_suptitle()
+    assert "could not be tested" not in scorecard(tested, style=CardStyle.ECMWF).get_suptitle()
+
+
 def test_up_is_better_and_color_is_not_the_only_sign() -> None:
     assert {SYMBOLS[level].marker for level in (1, 2, 3)} == {"^"}
     assert {SYMBOLS[level].marker for level in (-1, -2, -3)} == {"v"}

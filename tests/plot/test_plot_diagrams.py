@@ -1,0 +1,90 @@
+"""Diagrams of probabilities and scales show the curves of verification."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from fuxi_ens.plot.compose import Evidence, _diagram_sections
+from fuxi_ens.plot.diagrams import event_kinds, reliability_diagrams, spectra
+from fuxi_ens.plot.style import ROLE_STYLES
+from fuxi_ens.times import hours
+
+STYLES = {"fuxi_ens": ROLE_STYLES["forecast"], "physics_ensemble": ROLE_STYLES["baseline"]}
+CLASSES = np.arange(10)
+
+
+def curves_of(skew: float) -> xr.Dataset:
+    """As of `verify.scorecard.curves`: two names, of which one has no event and no spectrum; one lead time."""
+    probability = (CLASSES + 0.5) / 10
+    shape = ("name", "lead_time", "region", "quantile_event", "probability_class")
+    blank = np.full((2, 1, 1, 2, 10), np.nan)
+
+    def spread(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+        result = blank.copy()
+        result[0] = values
+        return shape, result
+
+    degree = np.arange(1, 33)
+    power = np.stack([degree**-3.0, np.full(32, np.nan)])[:, None]
+    spectrum = ("name", "lead_time", "degree")
+    return xr.Dataset(
+        {
+            "quantile_event_reliability_forecast_probability": spread(probability),
+            "quantile_event_reliability_observed_frequency": spread(probability * skew),
+            "quantile_event_reliability_weight": spread(np.full(10, 0.1)),
+            "power_members": (spectrum, power * skew),
+            "power_mean": (spectrum, power * skew / 2),
+            "power_truth": (spectrum, power),
+        },
+        {
+            "name": ["z500", "tp"],
+            "lead_time": [hours(120)],
+            "region": ["global"],
+            "quantile_event": ["above_q90", "above_q95"],
+            "probability_class": CLASSES,
+            "degree": degree,
+        },
+    )
+
+
+CURVES = {"fuxi_ens": curves_of(0.9), "physics_ensemble": curves_of(0.8)}
+
+
+def test_a_reliability_diagram_has_rows_of_events_and_only_names_with_events() -> None:
+    figure = reliability_diagrams(CURVES, STYLES, "quantile_event", "global", hours(120))
+    assert len(figure.axes) == 2
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Z500", ""]
+    diagonal, ours, theirs = figure.axes[0].lines
+    np.testing.assert_allclose(diagonal.get_xdata(), diagonal.get_ydata())
+    np.testing.assert_allclose(ours.get_ydata(), 0.9 * np.asarray(ours.get_xdata()))
+    np.testing.assert_allclose(theirs.get_ydata(), 0.8 * np.asarray(theirs.get_xdata()))
+
+
+def test_spectra_show_truth_members_and_mean_of_every_system() -> None:
+    figure = spectra(CURVES, STYLES, hours(120))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Geopotential at 500 hPa"]
+    truth, members, mean = figure.axes[0].lines[:3]
+    np.testing.assert_allclose(members.get_ydata(), 0.9 * np.asarray(truth.get_ydata()))
+    np.testing.assert_allclose(mean.get_ydata(), 0.45 * np.asarray(truth.get_ydata()))
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["fuxi_ens", "physics ensemble"]
+
+
+def test_a_report_has_the_diagrams_that_the_statistics_hold(evidence: Evidence) -> None:
+    sections = _diagram_sections(replace(evidence, curves=CURVES))
+    assert [section.anchor for section in sections] == ["reliability", "spectra"]
+    only = {system: data.drop_vars([name for name in data if "power" in str(name)]) for system, data in CURVES.items()}
+    assert [section.anchor for section in _diagram_sections(replace(evidence, curves=only))] == ["reliability"]
+
+
+def test_a_system_without_the_lead_time_is_left_out(evidence: Evidence) -> None:
+    later = CURVES["physics_ensemble"].assign_coords(lead_time=[hours(126)])
+    sections = _diagram_sections(replace(evidence, curves={**CURVES, "physics_ensemble": later}))
+    legend = sections[0].pictures[0].figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["fuxi_ens"]
+
+
+@pytest.mark.parametrize("curves", [{}, {"fuxi_ens": xr.Dataset()}])
+def test_statistics_without_events_have_no_kind(curves: dict[str, xr.Dataset]) -> None:
+    assert event_kinds(curves) == ()
