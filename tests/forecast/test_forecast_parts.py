@@ -118,7 +118,7 @@ class TestParts:
         def run(*arguments):
             asked = []
 
-            def note(config, chosen, part):
+            def note(config, chosen, part, open_sinks):
                 asked.append((None if chosen is None else chosen.astype("datetime64[h]").astype(str).tolist(), part))
                 return ensemble.ForecastSummary(tmp_path, 5, 0, ())
 
