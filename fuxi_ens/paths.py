@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 
 @dataclass(frozen=True, slots=True)
 class RunPaths:
@@ -50,10 +52,14 @@ class RunPaths:
         """The ensemble store."""
         return self.folder / "forecast.zarr"
 
-    @property
-    def forecast_claims(self) -> Path:
-        """File whose locks say which process makes what of the forecast."""
-        return self.folder / "forecast.claims"
+    def forecast_from(self, init_time: np.datetime64) -> Path:
+        """The ensemble store of one init time that was the newest, so that the next one finds room."""
+        return self.folder / f"forecast_{np.datetime_as_string(init_time, unit='h')}.zarr"
+
+    @staticmethod
+    def claims(forecast: Path) -> Path:
+        """File whose locks say which process makes what of a forecast."""
+        return forecast.with_suffix(".claims")
 
     @property
     def scores(self) -> Path:

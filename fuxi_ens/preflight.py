@@ -55,7 +55,8 @@ def preflight(config: Config, stages: Collection[str] = STAGES) -> Iterator[Find
         yield _training_cost(config)
     if "forecast" in stages:
         yield from _forecast(config)
-    if "verify" in stages:
+    # What starts from the newest analysis has no truth yet.
+    if "verify" in stages and not config.forecast.init_times.latest:
         yield from _verification(config)
 
 
@@ -123,11 +124,13 @@ def _each(devices: int) -> str:
 def _forecast(config: Config) -> Iterator[Finding]:
     config = resolved(config)
     init_times = config.forecast.init_times.times
-    source = open_initial_conditions(config).analysis
+    initial = open_initial_conditions(config)
     needed = np.unique([init_times - k * config.data.step_size for k in range(HISTORY)])
-    absent = needed[~np.isin(needed, source.times)]
+    absent = needed[~np.isin(needed, initial.analysis.times)]
     if absent.size:
-        raise StoreError(f"{source.store} lacks the initial frame at {label(absent[0])}; change forecast.init_times")
+        raise StoreError(f"{initial.store} lacks the initial frame at {label(absent[0])}; change forecast.init_times")
+    if config.forecast.init_times.latest:
+        yield Finding("newest init time", f"{label(init_times[0])}, of {initial.store}")
     needs = estimate(config)
     yield Finding(
         "forecast memory",
@@ -159,7 +162,7 @@ def _require_inodes(config: Config, needs: ForecastEstimate) -> None:
 def _verification(config: Config) -> Iterator[Finding]:
     section = config.verify
     truth = verification.open_analysis(section.truth or config.data.store).require(section.channels)
-    baseline = verification.open_forecast(section.baseline).require(section.channels)
+    baseline = verification.open_forecast(section.baseline).perturbed().require(section.channels)
     if baseline.grid != truth.grid:
         raise StoreError(
             f"{baseline.source} is on the grid {baseline.grid}, the truth on {truth.grid}; "

@@ -8,10 +8,12 @@ from typing import Any, Final
 from fuxi_ens import __version__
 from fuxi_ens.config import Config, Section
 
-_LIBRARIES = ("numpy", "torch", "xarray", "zarr")
-
 CONTROL_MEMBER: Final = "control_member"
-"""Attribute of a store of forecasts that has an unperturbed one: its number."""
+"""Attribute of a forecast store with an unperturbed member: its number."""
+DRAWS: Final = "draws"
+"""Attribute of our forecasts, and of their scores: how the members share their noise (`config.DrawsName`)."""
+
+_LIBRARIES = ("numpy", "torch", "xarray", "zarr")
 
 
 def config_hash(config: Config, *sections: Section) -> str:

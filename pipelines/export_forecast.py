@@ -13,7 +13,6 @@ from fuxi_ens.export.numbers import read_numbers
 from fuxi_ens.export.run import Format
 from fuxi_ens.export.run import export as run_export
 from fuxi_ens.export.source import Wanted
-from fuxi_ens.paths import RunPaths
 from pipelines.options import SetOption
 
 log = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ def _store(source: str, overrides: list[str]) -> tuple[str, tuple[str, ...] | No
     """Address of the store, and the channels it was made with if that is known."""
     if Path(source).suffix in (".yaml", ".yml"):
         settings = load_config(Path(source), overrides)
-        return str(RunPaths(settings.run.folder).forecast), settings.forecast.channels
+        return str(settings.forecast_store), settings.forecast.channels
     if overrides:
         raise typer.BadParameter("--set changes a run file, and a store has none; name the CONFIG")
     return source, None

@@ -3,7 +3,7 @@
 import logging
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import numpy as np
 import typer
@@ -14,6 +14,15 @@ from fuxi_ens.progress import is_main_process
 from pipelines.options import ConfigArgument, SetOption
 
 log = logging.getLogger(__name__)
+_LATEST: Final = "latest"
+
+
+def _read_init(text: str) -> str:
+    """An init time, or `latest`."""
+    try:
+        return text if text == _LATEST else datetime.fromisoformat(text).isoformat()
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time like 2018-01-01T12:00, and not {_LATEST}") from error
 
 
 def _read_part(text: str) -> slice:
@@ -27,7 +36,14 @@ def _read_part(text: str) -> slice:
 def forecast(
     config: ConfigArgument,
     overrides: SetOption = None,
-    init: Annotated[list[datetime] | None, typer.Option(help="Only this init time of the config. Repeatable.")] = None,
+    init: Annotated[
+        list[str] | None,
+        typer.Option(
+            parser=_read_init,
+            metavar="TIME|latest",
+            help="Only this init time of the config. Repeatable. `latest` means --set forecast.init_times=latest.",
+        ),
+    ] = None,
     part: Annotated[
         slice | None,
         typer.Option(
@@ -44,7 +60,11 @@ def forecast(
     together divide the work, and so do several of these commands at the same time; the bits are those of a single one.
     Exit code 1 if members were given up.
 
-    Example: `fuxi-ens forecast configs/era5_64x32.yaml --init 2018-01-01 --init 2018-01-01T12:00:00`
+    With `latest`, the newest time of which forecast.store has the whole history, the store is `forecast_TIME.zarr`.
+
+    Example: `fuxi-ens forecast configs/era5_64x32.yaml --init 2018-01-01 --init 2018-01-01T12:00`
+
+    Example: `fuxi-ens forecast run.yaml --init latest --set forecast.store='opendata/*.grib2'`
     """
     from fuxi_ens.forecast.ensemble import run_forecast
     from fuxi_ens.forecast.estimate import planned
@@ -52,6 +72,10 @@ def forecast(
     from fuxi_ens.online.sink import sinks
 
     changes = [*(overrides or []), *([f"forecast.members={members}"] if members is not None else [])]
+    if init and _LATEST in init:
+        if len(init) > 1:
+            raise typer.BadParameter(f"--init {_LATEST} stands alone")
+        changes, init = [*changes, f"forecast.init_times={_LATEST}"], None
     settings = resolved(load_config(config, changes))
     chosen = np.array(init, dtype="datetime64[ns]") if init else None
     log.info("forecast: %s", planned(settings))

@@ -30,6 +30,7 @@ from fuxi_ens.config.sections import (
 )
 from fuxi_ens.config.train import LeadStageConfig, StageConfig, TrainConfig
 from fuxi_ens.grid import LatLonGrid
+from fuxi_ens.paths import RunPaths
 from fuxi_ens.times import Leads, hours, label, lead_times
 
 __all__ = [
@@ -99,6 +100,12 @@ class Config(Section):
         if self.forecast.height is None or self.forecast.width is None:
             return self.model.grid
         return LatLonGrid(self.forecast.height, self.forecast.width)
+
+    @property
+    def forecast_store(self) -> Path:
+        """Where the ensembles go; each newest init time has a store of its own."""
+        paths, init_times = RunPaths(self.run.folder), self.forecast.init_times
+        return paths.forecast_from(init_times.times[0]) if init_times.latest else paths.forecast
 
     @property
     def climatology_channels(self) -> tuple[str, ...]:

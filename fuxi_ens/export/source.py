@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from fuxi_ens.channels import CHANNELS_78, LEVELS_13, VARIABLES, Variable, channel, in_tensor_order, is_channel
 from fuxi_ens.errors import UserError
-from fuxi_ens.provenance import CONTROL_MEMBER
 from fuxi_ens.times import Leads, Times, hours, label
 from fuxi_ens.verify.open import ForecastStore
 
@@ -46,8 +45,7 @@ class Source:
     @property
     def control(self) -> int | None:
         """Number of the unperturbed member, None if the store names none."""
-        number = self.store.dataset.attrs.get(CONTROL_MEMBER)
-        return None if number is None else int(number)
+        return self.store.control
 
     def levels(self, variable: Variable) -> list[int]:
         """Pressure levels in hPa, from the top down; empty for a surface variable."""
@@ -57,7 +55,7 @@ class Source:
     def block(self, variable: Variable, init_time: np.datetime64, lead: np.timedelta64) -> xr.DataArray:
         """One variable at one lead time in file units, lazily, [number, (level,) latitude, longitude]."""
         chosen = self.store.dataset[variable.file_name].sel(init_time=init_time, lead_time=lead)
-        rows = np.flatnonzero(np.isin(numbers_of(self.store), self.members))
+        rows = np.flatnonzero(np.isin(self.store.numbers, self.members))
         chosen = chosen.isel(number=_as_slice(rows))
         levels = self.levels(variable)
         if levels:
@@ -73,12 +71,6 @@ def _as_slice(positions: NDArray[np.intp]) -> slice | NDArray[np.intp]:
     if step > 0 and np.array_equal(positions, first + step * np.arange(len(positions))):
         return slice(first, int(positions[-1]) + 1, step)
     return positions
-
-
-def numbers_of(store: ForecastStore) -> NDArray[np.int64]:
-    """Numbers of the members: those of the store, or a count from 0 where it has none."""
-    dataset = store.dataset
-    return np.asarray(dataset["number"].values if "number" in dataset.coords else range(store.members), np.int64)
 
 
 def choose(store: ForecastStore, wanted: Wanted) -> Source:
@@ -119,7 +111,7 @@ def _leads(store: ForecastStore, wanted: Sequence[int] | None) -> Leads:
 
 
 def _members(store: ForecastStore, wanted: Sequence[int] | None) -> NDArray[np.int64]:
-    known = numbers_of(store)
+    known = store.numbers
     if wanted is None:
         return known
     unknown = np.setdiff1d(wanted, known)

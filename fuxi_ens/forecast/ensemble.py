@@ -21,7 +21,7 @@ from fuxi_ens.forecast.store_sink import open_store_sink
 from fuxi_ens.launch import this_process
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.progress import progress
-from fuxi_ens.provenance import CONTROL_MEMBER, provenance
+from fuxi_ens.provenance import CONTROL_MEMBER, DRAWS, provenance
 from fuxi_ens.stores.finished import failures
 from fuxi_ens.times import Times, label
 
@@ -63,7 +63,7 @@ def run_forecast(
     plan = _plan(config, models, initial.store)
     numbers = [number for number, item in enumerate(plan.items) if item.init_time in wanted][part]
     with ExitStack() as stack:
-        claims = Claims(paths.forecast_claims)
+        claims = Claims(paths.claims(config.forecast_store))
         stack.callback(claims.close)
         sinks = []
         for open_sink in open_sinks:
@@ -100,11 +100,10 @@ def _make_all(
 
 
 def _summary(plan: ForecastPlan, sinks: Sequence[Sink]) -> ForecastSummary:
-    forecast, paths = plan.config.forecast, RunPaths(plan.config.run.folder)
-    init_times = forecast.init_times.times
+    config, init_times = plan.config, plan.config.forecast.init_times.times
     left = {item.init_time for item in plan.items if not all(sink.is_finished(item) for sink in sinks)}
-    failed = [str(member["reason"]) for member in failures(paths.forecast, init_times)]
-    place = paths.forecast if forecast.keep_fields else paths.scores
+    failed = [str(member["reason"]) for member in failures(config.forecast_store, init_times)]
+    place = config.forecast_store if config.forecast.keep_fields else RunPaths(config.run.folder).scores
     return ForecastSummary(place, len(init_times) - len(left), len(left), tuple(failed))
 
 
@@ -166,8 +165,9 @@ def _plan(config: Config, models: LeadModels, source: str) -> ForecastPlan:
         attributes={
             **provenance(config, config.forecast),
             "analysis_store": source,
-            **({CONTROL_MEMBER: 0} if config.forecast.control else {}),
             **_origin(models),
+            DRAWS: config.forecast.draws,
+            **({CONTROL_MEMBER: 0} if config.forecast.control else {}),
         },
     )
 

@@ -8,7 +8,6 @@ import numpy as np
 from fuxi_ens.config import Config
 from fuxi_ens.forecast.layout import Layout, layout_of
 from fuxi_ens.model.memory import forecast_memory
-from fuxi_ens.paths import RunPaths
 from fuxi_ens.stores.finished import finished
 from fuxi_ens.times import HISTORY
 
@@ -53,7 +52,7 @@ class ForecastEstimate:
 def estimate(config: Config) -> ForecastEstimate:
     """What the run's forecast takes in each process."""
     layout, forecast, model = layout_of(config), config.forecast, config.model
-    whole = finished(RunPaths(config.run.folder).forecast, layout.init_times)
+    whole = finished(config.forecast_store, layout.init_times)
     field = _FLOAT * model.height * model.width
     step = forecast_memory(model, forecast.members_per_batch)
     networks = max(len(config.cascade), 1)

@@ -13,7 +13,6 @@ from fuxi_ens.forecast.sink import FailedMember, ForecastPlan, WorkItem
 from fuxi_ens.forecast.store import ForecastStore
 from fuxi_ens.forecast.writer import BackgroundWriter
 from fuxi_ens.grid import LatLonGrid
-from fuxi_ens.paths import RunPaths
 from fuxi_ens.times import lead_times
 
 
@@ -22,7 +21,7 @@ def open_store_sink(plan: ForecastPlan) -> "StoreSink":
     config = plan.config
     layout = layout_of(config)
     grids = {"grid": _grid(layout.grid, config.model.grid)}
-    store = ForecastStore(RunPaths(config.run.folder).forecast, layout, {**plan.attributes, **grids})
+    store = ForecastStore(config.forecast_store, layout, {**plan.attributes, **grids})
     # Place of each step of the model among the lead times that are written.
     steps = lead_times(config.data.step_size, config.forecast.steps)
     written = {int(np.flatnonzero(steps == lead)[0]): place for place, lead in enumerate(layout.lead_times)}

@@ -4,7 +4,7 @@ For M members the real line is cut into M intervals of equal probability, and at
 another one. Which one is a permutation of the members that a member can compute by itself: the affine map
 j -> a * j + s modulo a prime, with a and s drawn anew for every element. Over a prime field two different members are
 sent to all pairs of different places with equal probability, which is all that means, variances and the CRPS depend on
-(decisions/019). Where M is no prime this holds nearly; so the members are shuffled, once per step and in the same way
+(decisions/025). Where M is no prime this holds nearly; so the members are shuffled, once per step and in the same way
 for all elements, before the map and before a second one.
 """
 

@@ -71,6 +71,8 @@ class ScoresSink:
         self._steps = lead_times(config.data.step_size, config.forecast.steps)
         self._about = provenance(config, config.data, config.forecast, config.verify)
         self._identity = identity_of(scorer.system, self._about, plan.attributes)
+        # A control member comes first, and is none of the ensemble.
+        self._first = int(config.forecast.control)
         self._writer = BackgroundWriter(_WAITING)
         self._given_up: set[np.datetime64] = set()
         self._shard: Shard | None = None
@@ -131,7 +133,7 @@ class ScoresSink:
     def _score(self, init_time: np.datetime64, lead_time: np.timedelta64, arrays: dict[str, Frames]) -> None:
         when = init_time, lead_time
         for name, cases in self._cases.items():
-            fields = [_field(self._layout, arrays, part) for part in components(name)]
+            fields = [_field(self._layout, arrays, part)[self._first :] for part in components(name)]
             cases.append(self._scorer.case_of_components(name, *when, fields))
 
     def _write(self, item: WorkItem) -> None:

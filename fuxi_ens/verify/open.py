@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fuxi_ens.channels import Variable, channel, components
 from fuxi_ens.errors import StoreError
+from fuxi_ens.provenance import CONTROL_MEMBER, DRAWS
 from fuxi_ens.stores import Fields, OpenStore, open_store
 from fuxi_ens.stores.ensembles import EnsembleReader
 from fuxi_ens.stores.finished import finished, is_ours
@@ -118,6 +119,34 @@ class ForecastStore(Store):
             log.warning("%s: %d of %d init times are not complete and left out", self.source, (~done).sum(), len(done))
         return replace(self, dataset=self.dataset.isel(init_time=np.flatnonzero(done)))
 
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Numbers of the members: those of the store, or a count from 0 where it has none."""
+        return np.asarray(self.dataset["number"] if "number" in self.dataset.coords else range(self.members), np.int64)
+
+    @property
+    def control(self) -> int | None:
+        """Number of the unperturbed member, None if the store names none."""
+        number = self.dataset.attrs.get(CONTROL_MEMBER)
+        return None if number is None else int(number)
+
+    @property
+    def draws(self) -> str:
+        """How the members share their noise; empty if the store does not say."""
+        return str(self.dataset.attrs.get(DRAWS, ""))
+
+    def perturbed(self) -> Self:
+        """The same without the control member.
+
+        Scores of ensembles are of members that could change places, and the control member is none of them.
+        """
+        rows = np.flatnonzero(self.numbers != self.control)
+        if len(rows) == self.members:
+            return self
+        # A slice where it can be one: zarr reads lists of positions with many times the memory.
+        kept = slice(rows[0], rows[-1] + 1) if len(rows) == rows[-1] + 1 - rows[0] else rows
+        return replace(self, dataset=self.dataset.isel(number=kept), _readers={})
+
     def ensemble(self, name: str, init_time: np.datetime64, lead_times: Leads) -> xr.DataArray:
         """Members of one forecast, [lead_time, number, latitude, longitude], in memory."""
         values = self._read(name, init_time=init_time, lead_time=lead_times)
@@ -163,7 +192,9 @@ class ForecastStore(Store):
         if name not in self._readers:
             array = self._variable(name)
             stored = str(array.name)
-            direct = EnsembleReader.can_read(self.opened, stored)
+            # Chunks hold all members; where one is left out, xarray selects.
+            whole = self.members == self.opened.dataset.sizes["number"]
+            direct = whole and EnsembleReader.can_read(self.opened, stored)
             self._readers[name] = EnsembleReader(self.opened, stored) if direct else None
         return self._readers[name]
 

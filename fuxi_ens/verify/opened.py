@@ -21,7 +21,7 @@ def open_systems(config: Config, forecast_store: str) -> tuple[tuple[System, ...
     """
     if not config.forecast.keep_fields:
         return open_planned(config)
-    forecast = open_forecast(forecast_store).whole().require(config.verify.channels)
+    forecast = open_forecast(forecast_store).whole().perturbed().require(config.verify.channels)
     return _with_references(config, forecast)
 
 
@@ -38,7 +38,7 @@ def _with_references(config: Config, forecast: ForecastStore | PlannedForecast) 
     truth_source = section.truth or config.data.store
     truth = open_analysis(truth_source).require(section.channels)
     baseline_truth = open_analysis(section.baseline_truth or truth_source).require(section.channels)
-    baseline = open_forecast(section.baseline).require(section.channels)
+    baseline = open_forecast(section.baseline).perturbed().require(section.channels)
     for store in (forecast, baseline, baseline_truth):
         if store.grid != truth.grid:
             raise StoreError(

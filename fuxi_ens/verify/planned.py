@@ -22,6 +22,8 @@ class PlannedForecast:
     init_times: Times
     lead_times: Leads
     grid: str
+    draws: str
+    """How the members share their noise."""
 
     @classmethod
     def of(cls, config: Config) -> "PlannedForecast":
@@ -33,6 +35,7 @@ class PlannedForecast:
             config.forecast.init_times.times,
             config.lead_times,
             f"{grid.height}x{grid.width} from {north:.6g}N {west:.6g}E",
+            config.forecast.draws,
         )
 
 

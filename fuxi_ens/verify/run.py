@@ -11,16 +11,17 @@ from fuxi_ens.cluster import dask_client, run_tasks, worker_count
 from fuxi_ens.config import Config
 from fuxi_ens.errors import StoreError
 from fuxi_ens.progress import progress
-from fuxi_ens.provenance import config_hash
+from fuxi_ens.provenance import DRAWS, config_hash
 from fuxi_ens.times import label
 from fuxi_ens.verify import work
 from fuxi_ens.verify.files import is_complete, statistics_path, write_statistics
 from fuxi_ens.verify.leakage import refuse_seen
 from fuxi_ens.verify.memory import memory_needed
 from fuxi_ens.verify.open import open_forecast
+from fuxi_ens.verify.planned import PlannedSystem
 from fuxi_ens.verify.sample import Sample
 from fuxi_ens.verify.statistics import WEIGHTS, Case, Scorer
-from fuxi_ens.verify.systems import System
+from fuxi_ens.verify.systems import EnsembleSystem, System
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ def verify(config: Config, out: Path, forecast_store: str, provenance: Provenanc
     first score where that can be known.
     """
     scorers, sample = work.open_scorers(config, forecast_store)
+    _warn_of_ties(config, [scorer.system for scorer in scorers])
     about = [attributes_of(config, scorer, sample) for scorer in scorers]
     files = [
         work.File(system, init_time, leads, statistics_path(out, scorer.system.name, init_time))
@@ -116,6 +118,28 @@ def identity_of(system: System, provenance: Provenance, forecast: Mapping[Any, A
     return {"config_hash": str(provenance["config_hash"]), "forecast_hash": of_forecast}
 
 
+def _draws(system: System) -> str:
+    """How the members share their noise; empty where nobody says, and for references."""
+    if isinstance(system, PlannedSystem):
+        return system.forecast.draws
+    return system.store.draws if isinstance(system, EnsembleSystem) else ""
+
+
+def _warn_of_ties(config: Config, systems: Sequence[System]) -> None:
+    """Fair scores estimate those of many independent members; tied ones spread more evenly, and score too well."""
+    if config.verify.estimator == "standard":
+        return
+    for system in systems:
+        if _draws(system) not in ("", "random"):
+            logger.warning(
+                "%s has %s members, which are not independent: its %s CRPS is too low (docs/verification.md); "
+                "compare with verify.estimator: standard",
+                system.name,
+                _draws(system),
+                config.verify.estimator,
+            )
+
+
 def _identity(system: System, config: Config, forecast_store: str, provenance: Provenance) -> dict[str, str]:
     """Raises StoreError when a forecast of ours was made with other settings than the config has."""
     if not config.forecast.keep_fields and system.role == "forecast":
@@ -140,4 +164,5 @@ def describe(system: System) -> dict[str, str]:
         "truth": system.truth.source,
         "grid": system.truth.grid,
         "weights": WEIGHTS,
+        DRAWS: _draws(system),
     }

@@ -193,3 +193,36 @@ def test_words_fill_the_whole_range():
     assert words.min() < -0.999 * 2**31
     assert words.max() > 0.999 * 2**31
     assert abs(words.double().mean()) < 0.02 * 2**31
+
+
+class TestScores:
+    """Of a perfect normal ensemble, relative to that of infinitely many members (benchmarks/draws.py has more)."""
+
+    @staticmethod
+    def crps(kind, members, elements=1):
+        """Expected standard and fair CRPS, by closed form for the truth: E|x - Y| and E|Y - Y'|."""
+        size = 20_000
+        ens = draws(kind, members, size=size * elements).reshape(members, size, elements).sum(2) / elements**0.5
+        error = np.mean(2 * stats.norm.pdf(ens) + ens * (2 * stats.norm.cdf(ens) - 1))
+        pairs = np.mean([np.abs(a - b) for a, b in itertools.combinations(ens, 2)])
+        return np.array([error - pairs * (members - 1) / members / 2, error - pairs / 2]) * np.pi**0.5
+
+    @pytest.mark.parametrize("members", [4, 10])
+    def test_independent_members(self, members):
+        # Verification 4.4: 1 + 1/M, and 1 without bias.
+        np.testing.assert_allclose(self.crps("random", members), [1 + 1 / members, 1], atol=0.01)
+
+    @pytest.mark.parametrize("members", [4, 10])
+    def test_antithetic_pairs_gain_in_the_standard_score_and_are_flattered_by_the_fair_one(self, members):
+        # M/2 of the M(M-1)/2 pairs are E|X - (-X)| = sqrt(2) E|X - X'| apart.
+        tie = (2**0.5 - 1) / (members - 1)
+        expected = [2 - (1 - 1 / members) * (1 + tie), 2 - (1 + tie)]
+        np.testing.assert_allclose(self.crps("antithetic", members), expected, atol=0.01)
+
+    @pytest.mark.parametrize("members", [4, 10])
+    def test_strata_of_many_elements_repel_like_members_with_a_common_mean(self, members):
+        # By the central limit theorem: normal, with the correlation of the strata.
+        edges = stats.norm.pdf(stats.norm.ppf(np.arange(members + 1) / members))
+        tie = (1 + np.mean((members * np.diff(edges)) ** 2) / (members - 1)) ** 0.5
+        expected = [2 - (1 - 1 / members) * tie, 2 - tie]
+        np.testing.assert_allclose(self.crps("stratified", members, elements=8), expected, atol=0.01)

@@ -60,3 +60,35 @@ def test_a_forecast_in_the_words_of_another_archive(tmp_path):
     got = store.ensemble("t2m", HOURS[1], leads)
     expected = truth["2m_temperature"].isel(time=1).transpose("prediction_timedelta", "number", "latitude", "longitude")
     np.testing.assert_array_equal(got.values, expected.values)
+
+
+class TestControlMember:
+    """Scores of ensembles leave it out; whoever shows or exports members has it."""
+
+    LEADS = np.array([6, 12]).astype("m8[h]").astype("m8[ns]")
+
+    def stored(self, path, numbers, **attributes):
+        data = make_ensemble(path / "a", channels=("t2m",), init_times=HOURS[:1], lead_times=self.LEADS, members=4)
+        data = data.assign_coords(number=numbers).assign_attrs(attributes)
+        data.drop_encoding().to_zarr(path / "b", zarr_format=2)
+        return data, open_forecast(str(path / "b"))
+
+    @pytest.mark.parametrize(("numbers", "control"), [([0, 1, 2, 3], 0), ([1, 2, 3, 9], 9), ([1, 5, 2, 3], 5)])
+    def test_the_perturbed_members_are_the_others(self, tmp_path, numbers, control):
+        data, store = self.stored(tmp_path, numbers, control_member=control)
+        assert (store.control, store.members) == (control, 4)
+        perturbed = store.perturbed().require(("t2m",))
+        kept = [number for number in numbers if number != control]
+        assert (perturbed.numbers.tolist(), perturbed.members) == (kept, 3)
+        expected = data["2m_temperature"].sel(number=kept).isel(time=0)
+        got = perturbed.ensemble("t2m", HOURS[0], self.LEADS)
+        order = ("prediction_timedelta", "number", "latitude", "longitude")
+        assert np.array_equal(got.values, expected.transpose(*order).values)
+        one = np.empty(got.shape[1:], np.float32)
+        perturbed.ensemble_into("t2m", HOURS[0], self.LEADS[1], one)
+        assert np.array_equal(one, got.values[1])
+
+    def test_a_store_that_names_none_keeps_all(self, tmp_path):
+        _, store = self.stored(tmp_path, [0, 1, 2, 3])
+        assert store.control is None
+        assert store.perturbed() is store

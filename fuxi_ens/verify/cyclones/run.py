@@ -83,7 +83,9 @@ def _systems(
 ) -> tuple[dict[str, tuple[str, Followed]], Surface]:
     section, channels = config.verify, channels_for(rules)
     truth = open_analysis(section.truth or config.data.store).require(channels)
-    forecast, baseline = (Ensemble(open_forecast(s).require(channels)) for s in (forecast_store, section.baseline))
+    forecast, baseline = (
+        Ensemble(open_forecast(s).perturbed().require(channels)) for s in (forecast_store, section.baseline)
+    )
     for store in (forecast.store, baseline.store):
         if store.grid != truth.grid:
             raise StoreError(

@@ -61,8 +61,8 @@ def verify_heat_waves(
     section = config.verify
     truth = open_analysis(section.truth or config.data.store)
     stores = {
-        section.forecast_name: ("forecast", open_forecast(forecast_store)),
-        section.baseline_name: ("baseline", open_forecast(section.baseline)),
+        section.forecast_name: ("forecast", open_forecast(forecast_store).perturbed()),
+        section.baseline_name: ("baseline", open_forecast(section.baseline).perturbed()),
     }
     for _, store in stores.values():
         if store.grid != truth.grid:
