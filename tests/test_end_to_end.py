@@ -59,6 +59,11 @@ def run(tmp_path_factory):
     return run_all(tmp_path_factory.mktemp("first") / "run")
 
 
+def record(paths):
+    """What training recorded, but for the times it took."""
+    return [line for line in paths.metrics.read_text().splitlines() if '"kind": "pace"' not in line]
+
+
 def arrays(paths):
     """Bytes of every array in the forecast store."""
     with xr.open_zarr(paths.forecast, chunks=None, decode_timedelta=True) as dataset:
@@ -109,7 +114,7 @@ def test_the_report_stands_alone(run):
 def test_a_second_run_elsewhere_gives_the_same_bytes(run, tmp_path):
     again = run_all(tmp_path / "second" / "place")
     assert digest(again.model) == digest(run.model)
-    assert again.metrics.read_bytes() == run.metrics.read_bytes()
+    assert record(again) == record(run)
     assert arrays(again) == arrays(run)
     assert (again.report / "scorecard.csv").read_bytes() == (run.report / "scorecard.csv").read_bytes()
 
