@@ -136,10 +136,7 @@ class ForecastStore(Store):
         return str(self.dataset.attrs.get(DRAWS, ""))
 
     def perturbed(self) -> Self:
-        """The same without the control member.
-
-        Scores of ensembles are of members that could change places, and the control member is none of them.
-        """
+        """The same without the control member: scores are of members that could change places."""
         rows = np.flatnonzero(self.numbers != self.control)
         if len(rows) == self.members:
             return self
