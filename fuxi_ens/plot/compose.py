@@ -8,7 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from fuxi_ens.plot import curves, text
-from fuxi_ens.plot.diagrams import event_kinds, reliability_diagrams, spectra
+from fuxi_ens.plot.diagrams import event_kinds, has_spectra, reliability_diagrams, spectra
 from fuxi_ens.plot.explorer import explorer_json
 from fuxi_ens.plot.fields import Case, Place
 from fuxi_ens.plot.maps import forecast_maps
@@ -165,12 +165,12 @@ def _diagram_sections(evidence: Evidence) -> list[Section]:
             reliability_diagrams(shown, styles, kind, region, lead_time),
             f"Reliability diagrams of events at {day}: observed frequency against forecast probability.",
         )
-        for kind in event_kinds(shown)
+        for kind in event_kinds(shown, region, lead_time)
     ]
     if reliability:
         sections.append(Section("reliability", f"Reliability, {day}", text.RELIABILITY, reliability))
     spectral = {system: data for system, data in shown.items() if "power_truth" in data}
-    if spectral:
+    if has_spectra(spectral, lead_time):
         picture = Picture(spectra(spectral, styles, lead_time), f"Power by spherical-harmonic degree at {day}.")
         sections.append(Section("spectra", f"Spectra, {day}", text.SPECTRA, [picture]))
     return sections

@@ -30,10 +30,20 @@ Curves = Mapping[str, xr.Dataset]
 """By system, what `verify.scorecard.curves` gives."""
 
 
-def event_kinds(curves: Curves) -> tuple[str, ...]:
-    """Of `EVENTS`, those with a reliability diagram in the first system."""
+def event_kinds(curves: Curves, region: str, lead_time: np.timedelta64) -> tuple[str, ...]:
+    """Of `EVENTS`, those with a reliability diagram in the first system: scored there, for one name at least."""
     first = next(iter(curves.values()), xr.Dataset())
-    return tuple(kind for kind in EVENTS if f"{kind}_reliability_observed_frequency" in first)
+    return tuple(
+        kind
+        for kind in EVENTS
+        if f"{kind}_reliability_observed_frequency" in first and _reliable_names(first, kind, region, lead_time)
+    )
+
+
+def has_spectra(curves: Curves, lead_time: np.timedelta64) -> bool:
+    """Whether the first system has the spectrum of one name at least."""
+    first = next(iter(curves.values()), xr.Dataset())
+    return "power_truth" in first and bool(_spectral_names(first, lead_time))
 
 
 @mpl.rc_context(RC)
@@ -45,9 +55,7 @@ def reliability_diagrams(
     `kind` is one of `EVENTS`. Dots are as large as the share of the forecasts in their class.
     """
     first = next(iter(curves.values()))
-    frequency = first[f"{kind}_reliability_observed_frequency"]
-    held = frequency.sel(lead_time=lead_time, region=region).notnull().any(["probability_class", kind])
-    names = [str(name) for name in frequency["name"].to_numpy()[held.to_numpy()]]
+    names = _reliable_names(first, kind, region, lead_time)
     events = [str(event) for event in first[kind].to_numpy()]
     width = WIDTH * max(len(names), _COLUMNS) / 6
     figure = Figure(figsize=(min(width, WIDTH), 0.6 + 1.6 * len(events)), layout="constrained")
@@ -70,6 +78,12 @@ def reliability_diagrams(
     return figure
 
 
+def _reliable_names(data: xr.Dataset, kind: str, region: str, lead_time: np.timedelta64) -> list[str]:
+    frequency = data[f"{kind}_reliability_observed_frequency"].sel(lead_time=lead_time, region=region)
+    held = frequency.notnull().any(["probability_class", kind])
+    return [str(name) for name in frequency["name"].to_numpy()[held.to_numpy()]]
+
+
 def _reliability(axes: Axes, data: xr.Dataset, kind: str, place: Mapping[str, object], style: LineStyle) -> None:
     stem = f"{kind}_reliability"
     probability, frequency, weight = (
@@ -86,9 +100,7 @@ def spectra(curves: Curves, styles: Mapping[str, LineStyle], lead_time: np.timed
 
     Names without a spectrum, for fields with gaps, are left out.
     """
-    first = next(iter(curves.values()))["power_truth"].sel(lead_time=lead_time)
-    held = first.notnull().any([dim for dim in first.dims if dim != "name"])
-    names = [str(name) for name in first["name"].to_numpy()[held.to_numpy()]]
+    names = _spectral_names(next(iter(curves.values())), lead_time)
     columns = min(_COLUMNS, len(names))
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(WIDTH * columns / _COLUMNS, 2.4 * rows + 0.5), layout="constrained")
@@ -114,6 +126,12 @@ def spectra(curves: Curves, styles: Mapping[str, LineStyle], lead_time: np.timed
     ]
     _legend(figure, curves, styles, meaning)
     return figure
+
+
+def _spectral_names(data: xr.Dataset, lead_time: np.timedelta64) -> list[str]:
+    power = data["power_truth"].sel(lead_time=lead_time)
+    held = power.notnull().any([dim for dim in power.dims if dim != "name"])
+    return [str(name) for name in power["name"].to_numpy()[held.to_numpy()]]
 
 
 def _spectrum(axes: Axes, power: xr.DataArray, color: str, dashes: object) -> None:

@@ -87,4 +87,10 @@ def test_a_system_without_the_lead_time_is_left_out(evidence: Evidence) -> None:
 
 @pytest.mark.parametrize("curves", [{}, {"fuxi_ens": xr.Dataset()}])
 def test_statistics_without_events_have_no_kind(curves: dict[str, xr.Dataset]) -> None:
-    assert event_kinds(curves) == ()
+    assert event_kinds(curves, "global", hours(120)) == ()
+
+
+def test_what_holds_no_value_is_not_drawn(evidence: Evidence) -> None:
+    gaps = {system: data.where(data["name"] == "tp") for system, data in CURVES.items()}
+    assert event_kinds(gaps, "global", hours(120)) == ()
+    assert _diagram_sections(replace(evidence, curves=gaps)) == []
