@@ -84,6 +84,7 @@ class BareStep:
 
     def __init__(self, config: Config) -> None:
         device, self.stage = torch.device("cpu"), config.train.stages[0]
+        self.bfloat16 = config.train.precision == "bfloat16"
         statistics_file = RunPaths(config.run.folder).statistics
         self.model = initial_model(config, load_statistics(statistics_file, config), device)
         choose_trained(self.model, self.stage)
@@ -98,7 +99,7 @@ class BareStep:
 
     def take(self, i: int) -> None:
         """One step."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
             terms = self.module(self.batch, self.samples.noise(i), 3e-4)
         self.optimizer.zero_grad(set_to_none=True)
         terms.total.backward()
