@@ -24,7 +24,7 @@ def demo(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(demo):
-    return pd.read_csv(demo / "report" / "scorecard.csv")
+    return pd.read_csv(demo / "report" / "scorecard.csv", low_memory=False)
 
 
 def by_lead(table, system, score="crps"):
