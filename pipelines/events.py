@@ -4,10 +4,9 @@ import logging
 
 import typer
 
-from fuxi_ens.config import load_config
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.provenance import provenance
-from pipelines.options import ConfigArgument, SetOption
+from pipelines.options import ConfigArgument, SetOption, load_dated
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +23,10 @@ def cyclones(config: ConfigArgument, overrides: SetOption = None) -> None:
     """
     from fuxi_ens.verify.cyclones.run import verify_cyclones
 
-    settings = load_config(config, overrides or [])
+    settings = load_dated(config, overrides)
     paths = RunPaths(settings.run.folder)
     attributes = provenance(settings, settings.data, settings.forecast, settings.verify, settings.events)
-    for file in verify_cyclones(settings, paths.cyclones, str(paths.forecast), attributes):
+    for file in verify_cyclones(settings, paths.cyclones, str(settings.forecast_store), attributes):
         log.info("%s", file)
 
 
@@ -41,8 +40,8 @@ def heat_waves(config: ConfigArgument, overrides: SetOption = None) -> None:
     """
     from fuxi_ens.verify.heat_waves.run import verify_heat_waves
 
-    settings = load_config(config, overrides or [])
+    settings = load_dated(config, overrides)
     paths = RunPaths(settings.run.folder)
     attributes = provenance(settings, settings.data, settings.forecast, settings.verify, settings.events)
-    for file in verify_heat_waves(settings, paths.heat_waves, str(paths.forecast), attributes):
+    for file in verify_heat_waves(settings, paths.heat_waves, str(settings.forecast_store), attributes):
         log.info("%s", file)

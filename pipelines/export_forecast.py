@@ -8,12 +8,11 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from fuxi_ens.config import load_config
 from fuxi_ens.export.numbers import read_numbers
 from fuxi_ens.export.run import Format
 from fuxi_ens.export.run import export as run_export
 from fuxi_ens.export.source import Wanted
-from pipelines.options import SetOption
+from pipelines.options import SetOption, load_dated
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ def export(
 def _store(source: str, overrides: list[str]) -> tuple[str, tuple[str, ...] | None]:
     """Address of the store, and the channels it was made with if that is known."""
     if Path(source).suffix in (".yaml", ".yml"):
-        settings = load_config(Path(source), overrides)
+        settings = load_dated(Path(source), overrides)
         return str(settings.forecast_store), settings.forecast.channels
     if overrides:
         raise typer.BadParameter("--set changes a run file, and a store has none; name the CONFIG")

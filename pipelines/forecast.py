@@ -8,10 +8,9 @@ from typing import Annotated, Final
 import numpy as np
 import typer
 
-from fuxi_ens.config import load_config
 from fuxi_ens.errors import UserError
 from fuxi_ens.progress import is_main_process
-from pipelines.options import ConfigArgument, SetOption
+from pipelines.options import ConfigArgument, SetOption, load_dated
 
 log = logging.getLogger(__name__)
 _LATEST: Final = "latest"
@@ -68,7 +67,6 @@ def forecast(
     """
     from fuxi_ens.forecast.ensemble import run_forecast
     from fuxi_ens.forecast.estimate import planned
-    from fuxi_ens.forecast.initial import resolved
     from fuxi_ens.online.sink import sinks
 
     changes = [*(overrides or []), *([f"forecast.members={members}"] if members is not None else [])]
@@ -76,7 +74,7 @@ def forecast(
         if len(init) > 1:
             raise typer.BadParameter(f"--init {_LATEST} stands alone")
         changes, init = [*changes, f"forecast.init_times={_LATEST}"], None
-    settings = resolved(load_config(config, changes))
+    settings = load_dated(config, changes)
     chosen = np.array(init, dtype="datetime64[ns]") if init else None
     log.info("forecast: %s", planned(settings))
     summary = run_forecast(settings, chosen, part or slice(None), sinks(settings))

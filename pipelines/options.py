@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from fuxi_ens.config import Config, load_config
+
 ConfigArgument = Annotated[
     Path, typer.Argument(metavar="CONFIG", help="YAML file of the run, see configs/.", show_default=False)
 ]
@@ -22,3 +24,10 @@ class Stage(StrEnum):
     TRAIN = "train"
     FORECAST = "forecast"
     VERIFY = "verify"
+
+
+def load_dated(config: Path, overrides: list[str] | None) -> Config:
+    """The run file, with a date in place of `latest`: the same for every command that looks at the same store."""
+    from fuxi_ens.forecast.initial import resolved
+
+    return resolved(load_config(config, overrides or []))

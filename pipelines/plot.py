@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from fuxi_ens.config import load_config
-from pipelines.options import SetOption
+from pipelines.options import SetOption, load_dated
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -72,7 +72,9 @@ def _open(
     if overrides and not config:
         raise typer.BadParameter("--set changes settings of a CONFIG; give one too")
     require_picture(out)
-    settings = load_config(config, overrides or []) if config else None
+    # A store that is named needs no date.
+    load = load_dated if stores[0] is None else load_config
+    settings = load(config, overrides or []) if config else None
     return open_chosen(Wanted(settings, *stores, members=members, with_baseline=with_baseline))
 
 

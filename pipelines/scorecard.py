@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from fuxi_ens.config import SignificanceConfig, load_config
+from fuxi_ens.config import SignificanceConfig
 from fuxi_ens.errors import UserError
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.plot.card_style import CardStyle
-from pipelines.options import SetOption
+from pipelines.options import SetOption, load_dated
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def scorecard(
 
     if overrides and not config:
         raise typer.BadParameter("--set changes settings of a config; give --config too")
-    settings = load_config(config, overrides or []) if config else None
+    settings = load_dated(config, overrides) if config else None
     paths = RunPaths(settings.run.folder) if settings else None
     folders = scores or ([paths.scores] if paths else [])
     if not folders:

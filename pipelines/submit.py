@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fuxi_ens.config import load_config
-from pipelines.options import ConfigArgument, SetOption
+from pipelines.options import ConfigArgument, SetOption, load_dated
 
 
 class Target(StrEnum):
@@ -21,6 +21,10 @@ class Target(StrEnum):
     FORECAST = "forecast"
     VERIFY = "verify"
     SCORECARD = "scorecard"
+
+
+_DATED = (Target.CHAIN, Target.FORECAST, Target.VERIFY, Target.SCORECARD)
+"""Those that look at init times; the others may run before there is an analysis to start from."""
 
 
 def submit(
@@ -39,7 +43,8 @@ def submit(
     """Submit a stage, or all stages as jobs that wait for each other.
 
     Jobs go back into the queue at their time limit and at a preemption, and go on where they were. Scripts and logs are
-    in the folder `jobs` of the run folder.
+    in the folder `jobs` of the run folder. With `forecast.init_times: latest` all of them use the time that is the
+    newest when they are submitted.
 
     Example: `fuxi-ens submit train configs/era5_64x32.yaml --nodes 2 --dry-run`
     """
@@ -49,7 +54,8 @@ def submit(
     from fuxi_ens.slurm.submission import Request, preview
     from fuxi_ens.slurm.submission import submit as submit_jobs
 
-    request = Request(load_config(config, overrides or []), config, overrides or [], load_site(site))
+    load = load_dated if what in _DATED else load_config
+    request = Request(load(config, overrides or []), config, overrides or [], load_site(site))
     sizes = {"nodes": nodes, "parts": tasks}
     if what is Target.CHAIN:
         jobs = make_chain(request.config, request.site, **sizes)

@@ -2,10 +2,9 @@
 
 import logging
 
-from fuxi_ens.config import load_config
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.provenance import provenance
-from pipelines.options import ConfigArgument, SetOption
+from pipelines.options import ConfigArgument, SetOption, load_dated
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +18,8 @@ def verify(config: ConfigArgument, overrides: SetOption = None) -> None:
     """
     from fuxi_ens.verify.run import verify as run_verify
 
-    settings = load_config(config, overrides or [])
+    settings = load_dated(config, overrides)
     paths = RunPaths(settings.run.folder)
     attributes = provenance(settings, settings.data, settings.forecast, settings.verify)
-    files = run_verify(settings, paths.scores, str(paths.forecast), attributes)
+    files = run_verify(settings, paths.scores, str(settings.forecast_store), attributes)
     log.info("%d statistics files in %s", len(files), paths.scores)

@@ -8,7 +8,7 @@ from pydantic import PositiveInt, StrictBool, model_validator
 from fuxi_ens.config.base import Section
 from fuxi_ens.config.fields import Time
 from fuxi_ens.errors import ConfigError
-from fuxi_ens.times import Times, hours, time_range
+from fuxi_ens.times import Times, hours, label, time_range
 
 LATEST: Final = "latest"
 
@@ -49,6 +49,13 @@ class InitTimes(Section):
     def is_open(self) -> bool:
         """Whether only a look into the store can tell the times."""
         return self.latest is True
+
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """Overrides that keep `latest` at the time it was found to be; none for dates, or while it is open."""
+        if self.latest is False or self.is_open:
+            return ()
+        return (f"forecast.init_times={{latest: {label(self.times[0])}}}",)
 
     @property
     def times(self) -> Times:

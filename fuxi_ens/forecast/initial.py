@@ -4,6 +4,7 @@ Only what the network sees is asked of a store. Accumulations are outputs: they 
 so they are 0 here, and an analysis need not have them.
 """
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from fuxi_ens.data.samples import frame_offsets, frame_times
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores import open_store
 from fuxi_ens.times import Times, hours, label
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,9 @@ def resolved(config: Config) -> Config:
     """The config with the date that `latest` stands for now; others as they are. Raises StoreError."""
     if not config.forecast.init_times.is_open:
         return config
-    newest = open_initial_conditions(config).latest()
+    initial = open_initial_conditions(config)
+    newest = initial.latest()
+    log.info("init time %s, the newest of %s", label(newest), initial.store)
     values = config.model_dump()
     values["forecast"]["init_times"] = {"latest": newest.astype("datetime64[us]").item()}
     return Config.model_validate(values)

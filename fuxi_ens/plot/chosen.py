@@ -78,7 +78,7 @@ def open_chosen(wanted: Wanted) -> Chosen:
     paths = None if config is None else RunPaths(config.run.folder)
     truth = wanted.truth or (config.verify.truth or config.data.store if config else None)
     baseline = open_forecast(config.verify.baseline) if config and wanted.with_baseline and not wanted.alone else None
-    store = wanted.store or str(paths.forecast if paths else "")
+    store = wanted.store or str(config.forecast_store if config else "")
     system = config.verify.forecast_name if config and wanted.store is None else Path(store.rstrip("/")).stem
     stores = Stores(
         open_forecast(store),

@@ -33,7 +33,9 @@ class Request:
 
     def script(self, job: Job, folder: Path) -> str:
         """Text of a job's script that lies in `folder` beside a copy of the config."""
-        arguments = [str(folder / "config.yaml"), *itertools.chain(*(("--set", each) for each in self.overrides))]
+        # Elements of an array start hours apart, and the job that verifies days later: the newest time is that of now.
+        overrides = (*self.overrides, *self.config.forecast.init_times.fixed)
+        arguments = [str(folder / "config.yaml"), *itertools.chain(*(("--set", each) for each in overrides))]
         return render(job, self.site, arguments, folder=Path.cwd(), logs=self.jobs_folder)
 
 

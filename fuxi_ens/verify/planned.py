@@ -7,7 +7,6 @@ import numpy as np
 
 from fuxi_ens.config import Config
 from fuxi_ens.errors import StoreError
-from fuxi_ens.paths import RunPaths
 from fuxi_ens.times import Leads, Times, label
 from fuxi_ens.verify.open import AnalysisStore
 from fuxi_ens.verify.points import Field
@@ -31,7 +30,7 @@ class PlannedForecast:
         grid = config.forecast_grid
         north, west = grid.latitude[0], grid.longitude[0]
         return cls(
-            str(RunPaths(config.run.folder).forecast),
+            str(config.forecast_store),
             config.forecast.init_times.times,
             config.lead_times,
             f"{grid.height}x{grid.width} from {north:.6g}N {west:.6g}E",

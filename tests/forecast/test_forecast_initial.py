@@ -12,7 +12,7 @@ from tiny_run import new_run, randomize, tiny_values, write_settings
 from typer.testing import CliRunner
 
 from fuxi_ens.checkpoint import save_checkpoint
-from fuxi_ens.config import Config
+from fuxi_ens.config import Config, load_config
 from fuxi_ens.data.era5 import open_configured
 from fuxi_ens.errors import ConfigError, StoreError
 from fuxi_ens.forecast.ensemble import run_forecast
@@ -216,3 +216,34 @@ class TestLatest:
         with xr.open_zarr(tmp_path / "run" / "forecast_2020-01-01T06.zarr", decode_timedelta=True) as dataset:
             assert dataset["2m_temperature"].notnull().all()
             assert dataset.sizes["time"] == 1
+
+    def test_other_commands_take_the_same_time(self, config, tmp_path):
+        dates = config(["2020-01-01T00", "2020-01-01T06"], **{"model.output": "increment"})
+        save_network(dates)
+        settings = str(write_settings(dates, tmp_path / "run.yaml"))
+        call("forecast", settings)
+        call("export", settings, "--format", "netcdf", "--out", tmp_path / "nc", "--channels", "t2m")
+        assert [path.name for path in (tmp_path / "nc").glob("*.nc")] == ["2020-01-01T0600.nc"]
+        call("plot", "map", settings, "--channel", "t2m", "--lead", "6", "--out", tmp_path / "map.png", "--dpi", "30")
+        assert (tmp_path / "map.png").exists()
+
+    @pytest.mark.parametrize("command", [["plot", "map"], ["export", "--format", "netcdf", "--out", "nc"], ["verify"]])
+    def test_a_newest_time_without_a_forecast_is_named(self, config, tmp_path, monkeypatch, command):
+        monkeypatch.chdir(tmp_path)
+        settings = write_settings(config(["2020-01-01T00", "2020-01-01T06"]), tmp_path / "run.yaml")
+        result = CliRunner().invoke(app, [*command, str(settings)])
+        assert isinstance(result.exception, StoreError)
+        assert "forecast_2020-01-01T06.zarr" in str(result.exception)
+
+    def test_an_override_keeps_it(self, config, world, tmp_path):
+        first = config(["2020-01-01T00", "2020-01-01T06"])
+        fixed = resolved(first).forecast.init_times.fixed
+        settings = write_settings(first, tmp_path / "run.yaml")
+        assert load_config(settings, list(fixed)) == resolved(first)
+        assert first.forecast.init_times.fixed == ()
+        assert new_run(world, tmp_path / "dates").forecast.init_times.fixed == ()
+
+
+def call(*words):
+    result = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output

@@ -1,14 +1,19 @@
 """`fuxi-ens submit`: what SLURM gets, what stays in the run folder, what is refused."""
 
 import json
+import shlex
+import shutil
 
+import numpy as np
 import pytest
 import yaml
-from makers import run_values
+from makers import analysis_dataset, run_values, write_store
 from stand_ins import StandIns
 from typer.testing import CliRunner
 
+from fuxi_ens.config import load_config
 from fuxi_ens.errors import UserError
+from fuxi_ens.times import label
 from pipelines.__main__ import app
 
 SITE = """
@@ -176,3 +181,38 @@ class TestASecondJob:
         submit("train")
         slurm.answer("squeue", out="101")
         assert "job 102" in submit("train", "--set", "run.folder=runs/other")
+
+
+class TestTheNewestTime:
+    @pytest.fixture
+    def analysis(self, files):
+        def make(*when):
+            store = files / "today.zarr"
+            shutil.rmtree(store, ignore_errors=True)
+            write_store(analysis_dataset(when=np.array(when, "datetime64[ns]")), store)
+            return "--set", "forecast.init_times=latest", "--set", "forecast.store=today.zarr"
+
+        return make
+
+    @pytest.mark.parametrize("what", ["forecast", "chain"])
+    def test_is_that_of_the_submission_for_all_jobs(self, submit, analysis, jobs_folder, what):
+        options = analysis("2020-01-01T00", "2020-01-01T06")
+        submit(what, *options)
+        analysis("2020-01-01T00", "2020-01-01T06", "2020-01-01T12")
+        scripts = list((jobs_folder / "001").glob("*.sh"))
+        for script in scripts:
+            [line] = [line for line in script.read_text().splitlines() if line.startswith("arguments=(")]
+            words = shlex.split(line.removeprefix("arguments=(").removesuffix(")"))
+            config = load_config(words[0], words[2::2])
+            assert label(config.forecast.init_times.times[0]) == "2020-01-01T06:00"
+            assert config.forecast_store.name == "forecast_2020-01-01T06.zarr"
+        assert len(scripts) == {"forecast": 1, "chain": 5}[what]
+
+    def test_need_not_be_known_to_jobs_before_the_forecast(self, submit, jobs_folder):
+        submit("train", "--set", "forecast.init_times=latest", "--set", "forecast.store=not-yet.zarr")
+        assert "{latest:" not in (jobs_folder / "001" / "train.sh").read_text()
+
+    def test_without_an_analysis_nothing_is_submitted(self, submit, slurm):
+        with pytest.raises(UserError, match=r"not-yet\.zarr"):
+            submit("forecast", "--set", "forecast.init_times=latest", "--set", "forecast.store=not-yet.zarr")
+        assert not slurm.calls("sbatch")
