@@ -38,17 +38,16 @@ def scorecard(
 ) -> None:
     """Make `scorecard.csv`, `counts.csv`, pictures and `report.html` from the statistics of one run.
 
-    Families of `verify.scores` with curves (reliability, ROC, value, spectra) add `curves_SYSTEM.nc`.
+    Families of `verify.scores` with curves (reliability, ROC, value, spectra) add `curves_SYSTEM.nc`, the family `maps`
+    world maps of score differences, `difference_NAME_SYSTEM_REFERENCE.png` and `maps_SYSTEM_REFERENCE.nc`.
     The report is one file that works without network: choose region, score, system and reference in it.
 
     Example: `fuxi-ens scorecard --config configs/era5_64x32.yaml --style ecmwf`, or without the stores
     `fuxi-ens scorecard runs/era5_64x32/scores --out card`
     """
-    from fuxi_ens.plot.evidence import collect_evidence, collect_scores_only
+    from fuxi_ens.plot.evidence import collect
     from fuxi_ens.plot.publish import publish
-    from fuxi_ens.verify.comparison import compare
-    from fuxi_ens.verify.files import read_statistics
-    from fuxi_ens.verify.scorecard import scorecard as score_table
+    from fuxi_ens.verify.results import read_results
     from fuxi_ens.verify.scorecard import write_curves
 
     if overrides and not config:
@@ -58,17 +57,11 @@ def scorecard(
     folders = scores or ([paths.scores] if paths else [])
     if not folders:
         raise UserError("no scores given; name the folders that `fuxi-ens verify` wrote, or the run with --config")
-    statistics = read_statistics(folders)
-    comparison = compare(statistics, settings.verify.significance if settings else SignificanceConfig())
-    table = comparison.below(score_table(statistics))
-    evidence = (
-        collect_evidence(settings, table, comparison, statistics)
-        if settings
-        else collect_scores_only(table, comparison, statistics)
-    )
+    results = read_results(folders, settings.verify.significance if settings else SignificanceConfig())
+    evidence = collect(results, settings)
     folder = out or (paths.report if paths else Path("report"))
-    report = publish(evidence, table, folder, style or [CardStyle.WEATHERBENCH], reference)
-    for path in write_curves(statistics, folder):
+    report = publish(evidence, results.table, folder, style or [CardStyle.WEATHERBENCH], reference)
+    for path in write_curves(results.statistics, folder):
         log.info("curves: %s", path)
     for system, won in evidence.scores.wins.items():
         log.info("CRPS against %s: %s", system, won)

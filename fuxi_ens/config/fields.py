@@ -26,6 +26,7 @@ FamilyName = Literal[
     "hersbach",
     "spectra",
     "multivariate",
+    "maps",
 ]
 """Families of scores, `fuxi_ens.verify.families`."""
 ALMOST_FAIR_ALPHA: Final = 0.95

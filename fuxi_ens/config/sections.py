@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import (
     Field,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     model_validator,
 )
@@ -180,6 +181,10 @@ class VerifyConfig(Section):
     """Quantiles of the climatology that bound events: those above 0.5 are exceeded, the others undercut."""
     precipitation_amounts_mm: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(min_length=1)] = (1, 5, 10, 20)
     """Fixed thresholds of precipitation."""
+    map_lead_hours: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (24, 72, 120, 240)
+    """Lead times of the family `maps`."""
+    map_degrees: PositiveFloat = 1.5
+    """Spacing of its points, each the average of a box; a coarser grid keeps its own."""
     allow_seen_climatology: bool = False
     """Whether a climatology may hold dates that are scored; its scores are flattered."""
     cache_megabytes: PositiveInt = 2000

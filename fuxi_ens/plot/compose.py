@@ -9,6 +9,7 @@ import xarray as xr
 
 from fuxi_ens.plot import curves, text
 from fuxi_ens.plot.diagrams import event_kinds, has_spectra, reliability_diagrams, spectra
+from fuxi_ens.plot.difference_maps import difference_maps
 from fuxi_ens.plot.explorer import explorer_json
 from fuxi_ens.plot.fields import Case, Place
 from fuxi_ens.plot.maps import forecast_maps
@@ -40,6 +41,8 @@ class Evidence:
     rank_lead_times: Sequence[np.timedelta64] = ()
     curves: Mapping[str, xr.Dataset] = field(default_factory=dict)
     """Scores with further dimensions by system, of `verify.scorecard.curves`."""
+    difference_maps: Mapping[tuple[str, str], xr.Dataset] = field(default_factory=dict)
+    """Of `verify.difference_maps`, by our system and the reference."""
     counts: pd.DataFrame | None = None
     """Wins, losses, ties and their significance, of `verify.comparison.Comparison.counts`."""
     level: float | None = None
@@ -52,6 +55,7 @@ def compose_report(evidence: Evidence) -> Report:
     """Draw every figure the evidence allows and put the page together."""
     scores = evidence.scores
     sections = [_scorecard_section(evidence), *_difference_section(evidence), *_curve_sections(scores)]
+    sections += _difference_map_sections(evidence)
     if evidence.maps and evidence.map_lead_time is not None:
         sections.append(_map_section(evidence.maps, evidence.map_lead_time))
     if evidence.plumes and evidence.place:
@@ -115,6 +119,34 @@ def _curve_sections(scores: Scores) -> list[Section]:
     both = Picture(curves.skill_spread_curves(scores), f"RMSE of the ensemble mean, and spread. {panels}")
     ratio = Picture(curves.spread_skill_ratio_curves(scores), f"Spread-skill ratio. {panels}")
     return [*sections, Section("spread", "Error and spread", text.SPREAD, [both, ratio])]
+
+
+def _difference_map_sections(evidence: Evidence) -> list[Section]:
+    """One section per reference of our forecast with maps."""
+    return [
+        _difference_map_section(maps, reference, evidence)
+        for (system, reference), maps in evidence.difference_maps.items()
+        if system == evidence.scores.systems.forecast
+    ]
+
+
+def _difference_map_section(maps: xr.Dataset, reference: str, evidence: Evidence) -> Section:
+    other = system_label(reference)
+    pictures = [
+        Picture(
+            difference_maps(maps, name),
+            f"World maps of the difference in CRPS of {in_sentence(name)} from {other}, dotted where significant.",
+            file_format="png",
+        )
+        for name in map(str, maps["name"].to_numpy())
+    ]
+    counts = sorted({int(count) for count in maps["init_times"].to_numpy().ravel()})
+    words = text.DIFFERENCE_MAPS.format(
+        reference=other,
+        percent=f"{100 * float(maps.attrs['level']):g}",
+        count="\N{EN DASH}".join(str(count) for count in dict.fromkeys((counts[0], counts[-1]))),
+    )
+    return Section(f"where-{reference}".replace("_", "-"), f"Where it differs from {other}", words, pictures)
 
 
 def _map_section(cases: Sequence[Case], lead_time: np.timedelta64) -> Section:

@@ -16,6 +16,7 @@ from fuxi_ens.plot.table import CRPS, Scores, Systems
 from fuxi_ens.times import Times, hours
 from fuxi_ens.verify.comparison import Comparison
 from fuxi_ens.verify.open import open_analysis, open_forecast
+from fuxi_ens.verify.results import Results
 from fuxi_ens.verify.scorecard import curves
 
 _RANK_DAYS = (1, 5, 10, 15)
@@ -45,6 +46,13 @@ def collect_scores_only(table: pd.DataFrame, comparison: Comparison, statistics:
         caveats=caveats(statistics, systems, comparison),
         provenance={key: str(ours.attrs[key]) for key in _SHOWN_ATTRIBUTES if key in ours.attrs},
     )
+
+
+def collect(results: Results, config: Config | None) -> Evidence:
+    """Everything that `results` show; with a config also fields of its stores."""
+    parts = results.table, results.comparison, results.statistics
+    evidence = collect_evidence(config, *parts) if config else collect_scores_only(*parts)
+    return replace(evidence, difference_maps=results.maps)
 
 
 def _systems(statistics: Mapping[str, xr.Dataset]) -> Systems:

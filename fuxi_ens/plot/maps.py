@@ -57,7 +57,7 @@ def ensemble_maps(shown: Snapshot, region: Region = Region()) -> Figure:  # noqa
     figure = Figure(figsize=(WIDTH, 0.6 + rows * (0.35 + tall)), layout="constrained")
     figure.suptitle(shown.title, x=0.01, ha="left", color=MUTED, fontsize=9)
     for index, panel in enumerate(panels):
-        _map(figure, (rows, columns, index + 1), panel, region)
+        draw_panel(figure, (rows, columns, index + 1), panel, region)
     return figure
 
 
@@ -90,7 +90,7 @@ def _panels(shown: Snapshot, region: Region) -> list[Panel]:
     fields = [shown.charted(field) for field in (mean, shown.truth) if field is not None]
     levels = _levels(np.stack([_inside(field, region) for field in fields]))
     as_field: tuple[str, Field, str] = (_field_colors(shown.name), levels, field_units(shown.name))
-    most = np.asarray(MaxNLocator(_CLASSES).tick_values(0.0, _bound(spread, region)))
+    most = np.asarray(MaxNLocator(_CLASSES).tick_values(0.0, usual_bound(spread, region)))
     spreads = (spread, _measured("Spread", spread, region, units.label), _SPREAD_COLORS, most, units.label)
     if shown.truth is None:
         return [(fields[0], "Ensemble mean", *as_field), spreads]
@@ -99,7 +99,7 @@ def _panels(shown: Snapshot, region: Region) -> list[Panel]:
         error,
         _measured("Mean minus truth, RMSE", error, region, units.label),
         _ERROR_COLORS,
-        _even(_bound(error, region)),
+        even_levels(usual_bound(error, region)),
         units.label,
     )
     return [(fields[0], "Ensemble mean", *as_field), (fields[1], "Truth", *as_field), spreads, errors]
@@ -128,18 +128,19 @@ def _levels(values: Field) -> Field:
     return np.asarray(MaxNLocator(_CLASSES).tick_values(low, high))
 
 
-def _bound(field: xr.DataArray, region: Region) -> float:
+def usual_bound(field: xr.DataArray, region: Region) -> float:
     """What nearly all absolute values in the region stay below."""
     return float(np.nanpercentile(np.abs(_inside(field, region)), 99.5)) or 1.0
 
 
-def _even(bound: float) -> Field:
+def even_levels(bound: float) -> Field:
     """Levels symmetric about zero, so that white means no error."""
     positive = np.asarray(MaxNLocator(_CLASSES // 2 - 2).tick_values(0.0, bound))[1:]
     return np.concatenate([-positive[::-1], positive])
 
 
-def _map(figure: Figure, position: tuple[int, int, int], panel: Panel, region: Region) -> None:
+def draw_panel(figure: Figure, position: tuple[int, int, int], panel: Panel, region: Region) -> Any:
+    """A map with its title and a bar of its colors, at a place of a grid of panels; returns the axes."""
     field, title, colors, levels, label = panel
     axes = map_axes(figure, *position, region)
     filled = _fill(axes, field, colors, levels, region)
@@ -151,6 +152,7 @@ def _map(figure: Figure, position: tuple[int, int, int], panel: Panel, region: R
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
     bar.ax.set_title(label, fontsize=8, fontweight="normal", color=MUTED, loc="left")
+    return axes
 
 
 def _labeled(levels: Field, most: int) -> list[float]:

@@ -24,6 +24,11 @@ SPREAD: Final = (
     "lies below the solid one by the factor sqrt(M / (M + 1)) only. Their ratio below, corrected by that factor, is "
     "then one; smaller means too sure of itself."
 )
+DIFFERENCE_MAPS: Final = (
+    "Mean CRPS of the forecast minus that of {reference} at each point; blue is better, each map has its own colors. "
+    "Dots mark points where the difference is significant: two tests that allow for the memory of one init time in the "
+    "next agree, with {percent} % of false discoveries among the dots of a map. Init times: {count}."
+)
 MAPS: Final = "One example, not a score. A useful spread is large where the error of the ensemble mean turns out large."
 PLUME: Final = (
     "One example, not a score. Thin lines are members, the bands hold 90 and 50 percent of them, black "

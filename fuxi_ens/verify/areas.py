@@ -26,6 +26,10 @@ class Areas:
     """Distinct sets of columns, [set, longitude]"""
     column_set: NDArray[np.intp]
     """Set of columns that belongs to each region, [region]"""
+    latitude: Float
+    """Of the rows, degrees"""
+    longitude: Float
+    """Of the columns, degrees"""
 
     @classmethod
     def of(cls, regions: tuple[str, ...], latitude: NDArray[np.floating], longitude: NDArray[np.floating]) -> Self:
@@ -33,7 +37,8 @@ class Areas:
         masks = [REGIONS[region].mask(latitude, longitude) for region in regions]
         columns, position = np.unique([mask.any(axis=0) for mask in masks], axis=0, return_inverse=True)
         rows = np.stack([mask.any(axis=1) for mask in masks]) * area_weights(latitude)
-        return cls(regions, rows, columns, position.ravel())
+        places = np.asarray(latitude, np.float64), np.asarray(longitude, np.float64)
+        return cls(regions, rows, columns, position.ravel(), *places)
 
     def sums(self, points: NDArray[np.floating], valid: NDArray[np.bool_]) -> Float:
         """sum(w * points) over the `valid` points, [..., region] of `points` [..., latitude, longitude].

@@ -5,7 +5,7 @@ exactly and needs one inode.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,9 +15,11 @@ import xarray as xr
 
 from fuxi_ens.errors import StoreError
 from fuxi_ens.files import write_atomic
+from fuxi_ens.verify.families import ON_DEMAND
 
 _ENCODING: Final = {
     "lead_time": {"units": "seconds", "dtype": "int32"},
+    "map_lead_time": {"units": "seconds", "dtype": "int32"},
     "init_time": {"units": "seconds since 1970-01-01", "dtype": "float64"},
 }
 _IDENTITY: Final = ("config_hash", "forecast_hash", "role", "truth", "estimator", "grid", "weights")
@@ -36,10 +38,10 @@ def write_statistics(path: Path, statistics: xr.Dataset) -> None:
     write_atomic(path, bytes(content))
 
 
-def read_file(path: Path) -> xr.Dataset:
-    """Statistics of one init_time, in memory. Raises StoreError for a file that is none."""
+def read_file(path: Path, without: Collection[str] = ()) -> xr.Dataset:
+    """Statistics of one init time, in memory, `without` some of them. Raises StoreError for a file that is none."""
     try:
-        return xr.load_dataset(path, engine="scipy", decode_timedelta=True)
+        return xr.load_dataset(path, engine="scipy", decode_timedelta=True, drop_variables=without)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StoreError(f"{path} is no statistics file ({error}); delete it and run verify again") from error
 
@@ -48,7 +50,7 @@ def is_complete(path: Path, identity: Mapping[str, str]) -> bool:
     """Whether `path` is there. Raises StoreError if it was made with other settings or of another forecast."""
     if not path.exists():
         return False
-    found = read_file(path).attrs
+    found = read_file(path, ON_DEMAND).attrs
     for key, expected in identity.items():
         if found.get(key, "none") != expected:
             raise StoreError(
@@ -61,19 +63,37 @@ def is_complete(path: Path, identity: Mapping[str, str]) -> bool:
 def read_statistics(folders: Iterable[Path]) -> dict[str, xr.Dataset]:
     """All statistics below `folders`, by system, each with `init_time` as a further dimension, in memory.
 
-    Folders are outputs of `run.verify` or single systems in them. Pairs that a file does not have are NaN.
+    Folders are outputs of `run.verify` or single systems in them. Pairs that a file does not have are NaN. What is
+    large, `families.ON_DEMAND`, stays in the files; `read_parts` reads it.
     Raises StoreError if there is no file, or if a system's files contradict each other or repeat an
     init_time.
     """
     files: dict[str, list[xr.Dataset]] = defaultdict(list)
-    for path in sorted({path for folder in folders for path in Path(folder).rglob("*.nc")}):
-        data = read_file(path)
+    for path in _paths(folders):
+        data = read_file(path, ON_DEMAND)
         if "system" not in data.attrs:
             raise StoreError(f"{path} is no statistics file: it names no system; give the folders that verify wrote")
         files[data.attrs["system"]].append(data)
     if not files:
         raise StoreError(f"no statistics below {[str(folder) for folder in folders]}; run verify first")
     return {system: _joined(system, parts) for system, parts in files.items()}
+
+
+def read_parts(
+    folders: Iterable[Path], variable: str, system: str, choose: Mapping[str, object]
+) -> Iterator[tuple[np.datetime64, xr.DataArray]]:
+    """One large variable of a system, init time after init time, in memory, at the labels `choose`.
+
+    Only what is chosen is read. Files without the variable give nothing.
+    """
+    for path in _paths(folders):
+        with xr.open_dataset(path, engine="scipy", decode_timedelta=True) as data:
+            if data.attrs.get("system") == system and variable in data:
+                yield np.datetime64(data["init_time"].item(), "ns"), data[variable].sel(choose).load()
+
+
+def _paths(folders: Iterable[Path]) -> list[Path]:
+    return sorted({path for folder in folders for path in Path(folder).rglob("*.nc")})
 
 
 def _joined(system: str, parts: list[xr.Dataset]) -> xr.Dataset:

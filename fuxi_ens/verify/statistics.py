@@ -83,14 +83,27 @@ class Scorer:
             {"name": list(self.names), "lead_time": lead_times, "region": list(self.regions), "init_time": init_time},
         )
         for family in self._families:
-            dims = DIMS if family.regional else DIMS[:-1]
-            for name, further in family.sums.items():
-                result[name] = (*dims, *further), np.array([[case.sums[name] for case in row] for row in rows])
-            result = result.assign_coords(family.coordinates(int(members[0])))
+            result = self._with_family(result, family, rows, lead_times).assign_coords(
+                family.coordinates(int(members[0]))
+            )
         result["members"] = "lead_time", members
         return result.assign_attrs(
             members=_members_label(members), families=" ".join(family.name for family in self._families)
         )
+
+    def _with_family(
+        self, result: xr.Dataset, family: Family, rows: Sequence[Sequence[Case]], lead_times: Leads
+    ) -> xr.Dataset:
+        """Add the sums of a family at the lead times that it holds; nothing if there are none."""
+        kept = [index for index, lead_time in enumerate(lead_times) if family.holds(lead_time)]
+        if not kept:
+            return result
+        dims = ("name", family.lead_dimension, *(["region"] if family.regional else []))
+        sums = {
+            name: ((*dims, *further), np.array([[row[index].sums[name] for index in kept] for row in rows]))
+            for name, further in family.sums.items()
+        }
+        return result.assign(sums).assign_coords({dims[1]: lead_times[kept], **family.places(self.areas)})
 
     def cases(self, name: str, init_time: np.datetime64, lead_times: Leads) -> list[Case]:
         """One case per lead time. Raises StoreError for members that are not finite."""
@@ -131,7 +144,8 @@ class Scorer:
             self._refuse(name, init_time, lead_time)
         sums: dict[str, Float] = {}
         for family in self._families:
-            sums.update(family.of_block(block))
+            if family.holds(lead_time):
+                sums.update(family.of_block(block))
         return Case(sums, block.weight, block.members)
 
     def case_of_components(

@@ -73,8 +73,9 @@ def ours(config):
         {"forecast__lead_every_hours": 12},
         {"forecast__members": 5, "forecast__control": True, "forecast__leads_per_shard": 3},
         {"verify__channels": ["z500", "t2m", "ws10m"], "verify__scores": ["ensemble", "wind", "ranks"]},
+        {"verify__scores": ["ensemble", "maps"], "verify__map_lead_hours": [12]},
     ],
-    ids=["plain", "rounded", "every second lead time", "last batch incomplete", "wind from components"],
+    ids=["plain", "rounded", "every second lead time", "last batch incomplete", "wind from components", "maps"],
 )
 def test_online_files_are_those_of_the_store(make, changes):
     config = make(**changes)

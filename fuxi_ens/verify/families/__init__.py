@@ -9,6 +9,7 @@ from fuxi_ens.verify.families.base import Family as Family
 from fuxi_ens.verify.families.ensemble import EnsembleScores
 from fuxi_ens.verify.families.events import PrecipitationEvents, QuantileEvents
 from fuxi_ens.verify.families.hersbach import HersbachParts
+from fuxi_ens.verify.families.maps import Maps
 from fuxi_ens.verify.families.multivariate import Multivariate
 from fuxi_ens.verify.families.ranks import Ranks
 from fuxi_ens.verify.families.spectra import Spectra
@@ -28,9 +29,12 @@ _ALL: Final[tuple[type[Family], ...]] = (
     HersbachParts,
     Spectra,
     Multivariate,
+    Maps,
 )
 FAMILIES: Final = MappingProxyType({family.name: family for family in _ALL})
 """All families by their name in `verify.scores`."""
+ON_DEMAND: Final = frozenset(name for family in _ALL if family.on_demand for name in family.sums)
+"""Names of sums that are read from the files when they are asked for."""
 
 
 def configured(section: VerifyConfig) -> tuple[Family, ...]:

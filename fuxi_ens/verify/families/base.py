@@ -19,11 +19,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from fuxi_ens.config import VerifyConfig
 from fuxi_ens.grid import Float
+from fuxi_ens.verify.areas import Areas
 from fuxi_ens.verify.block import Block, ClimatologyAt
 from fuxi_ens.verify.systems import ROLES, Role
 
@@ -39,6 +41,10 @@ class Family(ABC):
     """Systems it is computed for."""
     regional: ClassVar[bool] = True
     """Whether the sums have a region; those of whole maps, like spectra, have none and are plain values per map."""
+    lead_dimension: ClassVar[str] = "lead_time"
+    """Of its sums: a name of its own for a family that `holds` some lead times only."""
+    on_demand: ClassVar[bool] = False
+    """Whether its sums are so large that `files.read_statistics` leaves them in the files."""
     needs_climatology: ClassVar[bool] = False
     """Whether `block.climatology` must be there, the climatology by day of the year at the valid time."""
     needs_components: ClassVar[bool] = False
@@ -52,6 +58,14 @@ class Family(ABC):
     def coordinates(self, members: int) -> Mapping[str, NDArray[Any]]:
         """Labels along each further dimension of `sums`, equal for all blocks of a system and init_time."""
         return MappingProxyType({})
+
+    def places(self, areas: Areas) -> Mapping[str, NDArray[Any]]:
+        """Labels along further dimensions that lie on the globe."""
+        return MappingProxyType({})
+
+    def holds(self, lead_time: np.timedelta64) -> bool:
+        """Whether sums of this lead time are kept; only then `of_block` is asked."""
+        return True
 
     @abstractmethod
     def of_block(self, block: Block) -> Mapping[str, Float]:
