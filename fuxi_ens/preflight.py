@@ -145,16 +145,18 @@ def _forecast(config: Config) -> Iterator[Finding]:
             "grid (forecast.height, forecast.width), or choose another run.folder"
         )
     _require_inodes(config, needs)
-    yield Finding("forecast store", f"up to {needs}; {readable(free)} free")
+    if needs.kept:
+        yield Finding("forecast store", f"up to {needs}; {readable(free)} free")
+    else:
+        yield Finding("forecast scores", str(needs))
 
 
 def _require_inodes(config: Config, needs: ForecastEstimate) -> None:
     inodes = os.statvfs(existing_parent(config.run.folder)).f_favail
     # Some file systems count none, and say 0.
-    wanted = needs.layout.inodes * needs.left // len(needs.layout.init_times)
-    if 0 < inodes < wanted:
+    if 0 < inodes < needs.left_inodes:
         raise UserError(
-            f"the forecast needs {wanted:,} inodes in {config.run.folder}, {inodes:,} are free; raise "
+            f"the forecast needs {needs.left_inodes:,} inodes in {config.run.folder}, {inodes:,} are free; raise "
             "forecast.leads_per_shard, or choose another run.folder"
         )
 

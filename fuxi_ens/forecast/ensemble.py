@@ -22,7 +22,6 @@ from fuxi_ens.launch import this_process
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.progress import progress
 from fuxi_ens.provenance import CONTROL_MEMBER, DRAWS, provenance
-from fuxi_ens.stores.finished import failures
 from fuxi_ens.times import Times, label
 
 
@@ -102,7 +101,8 @@ def _make_all(
 def _summary(plan: ForecastPlan, sinks: Sequence[Sink]) -> ForecastSummary:
     config, init_times = plan.config, plan.config.forecast.init_times.times
     left = {item.init_time for item in plan.items if not all(sink.is_finished(item) for sink in sinks)}
-    failed = [str(member["reason"]) for member in failures(config.forecast_store, init_times)]
+    # Several sinks remember the same member.
+    failed = dict.fromkeys(member.reason for item in plan.items for sink in sinks for member in sink.given_up(item))
     place = config.forecast_store if config.forecast.keep_fields else RunPaths(config.run.folder).scores
     return ForecastSummary(place, len(init_times) - len(left), len(left), tuple(failed))
 

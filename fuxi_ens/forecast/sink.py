@@ -5,8 +5,9 @@ The ensemble store is one sink; scores that are taken while the forecast runs ar
 Shape legend: M members, C channels, H latitude, W longitude.
 """
 
+import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,6 +38,16 @@ class FailedMember:
     number: int
     reason: str
     """Variable, level, lead time and place, as a user should read it."""
+
+
+def write_note(failed: Sequence[FailedMember]) -> bytes:
+    """The members as what a sink keeps beside what it finished; empty for none."""
+    return json.dumps([asdict(member) for member in failed]).encode() if failed else b""
+
+
+def read_note(note: bytes) -> tuple[FailedMember, ...]:
+    """The members of `write_note`."""
+    return tuple(FailedMember(**member) for member in json.loads(note)) if note else ()
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,9 @@ class Sink(Protocol):
 
     def finish(self, item: WorkItem, failed: Sequence[FailedMember] = ()) -> None:
         """All fields of the item were given. Work may go on behind this call, until `close` at the latest."""
+
+    def given_up(self, item: WorkItem) -> tuple[FailedMember, ...]:
+        """Members that a finished item lacks, in whatever run it was made."""
 
     def close(self) -> None:
         """Finish all work behind the calls; raises what went wrong in it. Called once, after an error elsewhere too."""

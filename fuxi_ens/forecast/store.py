@@ -18,7 +18,7 @@ from fuxi_ens.errors import StoreError
 from fuxi_ens.files import sync_folder, write_atomic
 from fuxi_ens.forecast.creation import create_store
 from fuxi_ens.forecast.layout import Layout
-from fuxi_ens.stores.finished import BLOCKS, block_name, marker
+from fuxi_ens.stores.finished import BLOCKS, block_name, marker, note
 from fuxi_ens.times import Leads, Times
 
 _IDENTITY = ("config_hash", "weights_hash", "analysis_store")
@@ -58,11 +58,15 @@ class ForecastStore:
         array[row, numbers[0] : numbers[-1] + 1, first_lead : first_lead + values.shape[1]] = values
         _flush(file)
 
-    def finish(self, init_time: np.datetime64, numbers: range, note: bytes = b"") -> None:
-        """Mark a block of members as finished."""
+    def finish(self, init_time: np.datetime64, numbers: range, content: bytes = b"") -> None:
+        """Mark a block of members as finished; `content` is kept in the marker."""
         for variable in self.layout.variables:
             sync_folder(self._path / variable.name)
-        write_atomic(marker(self._path, init_time, block_name(numbers)), note)
+        write_atomic(marker(self._path, init_time, block_name(numbers)), content)
+
+    def note(self, init_time: np.datetime64, numbers: range) -> bytes:
+        """What `finish` was given for a block; empty if it was not called."""
+        return note(self._path, init_time, block_name(numbers))
 
     def _file(self, array: "zarr.Array[Any]", row: int, numbers: range, first_lead: int) -> Path:
         index = (row, numbers[0] // self.layout.block_size, first_lead // self.layout.shard_leads)

@@ -1,15 +1,13 @@
 """The ensemble store as a sink: fields are made, collected and written behind the back of the model."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 
 from fuxi_ens.data.era5 import Frames
 from fuxi_ens.forecast.layout import layout_of
 from fuxi_ens.forecast.shard import FieldMaker, Shard
-from fuxi_ens.forecast.sink import FailedMember, ForecastPlan, WorkItem
+from fuxi_ens.forecast.sink import FailedMember, ForecastPlan, WorkItem, read_note, write_note
 from fuxi_ens.forecast.store import ForecastStore
 from fuxi_ens.forecast.writer import BackgroundWriter
 from fuxi_ens.grid import LatLonGrid
@@ -66,8 +64,11 @@ class StoreSink:
 
     def finish(self, item: WorkItem, failed: Sequence[FailedMember] = ()) -> None:
         """Have the item marked once its fields are on disk."""
-        note = json.dumps([asdict(member) for member in failed]).encode() if failed else b""
-        self._writer.submit(lambda: self._store.finish(item.init_time, item.numbers, note))
+        self._writer.submit(lambda: self._store.finish(item.init_time, item.numbers, write_note(failed)))
+
+    def given_up(self, item: WorkItem) -> tuple[FailedMember, ...]:
+        """Those that the marker remembers."""
+        return read_note(self._store.note(item.init_time, item.numbers))
 
     def close(self) -> None:
         """Wait for the disk."""

@@ -6,9 +6,10 @@ way of verification. So the files are those that `fuxi-ens verify` would make fr
 Shape legend: M members, C channels, H latitude, W longitude.
 """
 
+import json
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from fuxi_ens.channels import channel, components, in_tensor_order
 from fuxi_ens.config import Config
 from fuxi_ens.data.era5 import Frames
 from fuxi_ens.errors import UserError
+from fuxi_ens.files import write_atomic
 from fuxi_ens.forecast.layout import Layout, layout_of
 from fuxi_ens.forecast.shard import FieldMaker, Shard
 from fuxi_ens.forecast.sink import FailedMember, ForecastPlan, OpenSink, WorkItem
@@ -25,7 +27,13 @@ from fuxi_ens.forecast.writer import BackgroundWriter
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.provenance import provenance
 from fuxi_ens.times import Leads, lead_times
-from fuxi_ens.verify.files import is_complete, statistics_path, write_statistics
+from fuxi_ens.verify.files import (
+    given_up_path,
+    is_complete,
+    require_identity,
+    statistics_path,
+    write_statistics,
+)
 from fuxi_ens.verify.opened import open_planned
 from fuxi_ens.verify.run import attributes_of, identity_of
 from fuxi_ens.verify.sample import Sample
@@ -74,32 +82,47 @@ class ScoresSink:
         # A control member comes first, and is none of the ensemble.
         self._first = int(config.forecast.control)
         self._writer = BackgroundWriter(_WAITING)
-        self._given_up: set[np.datetime64] = set()
+        self._impaired = False
         self._shard: Shard | None = None
         self._cases: dict[str, list[Case]] = {}
 
     def is_finished(self, item: WorkItem) -> bool:
         """Whether the statistics are there, or nothing can be scored. Raises StoreError for those of other settings."""
-        if item.init_time in self._given_up or not self._leads(item).size:
+        if not self._leads(item).size or self.given_up(item):
             return True
         return is_complete(self._path(item), self._identity)
 
+    def given_up(self, item: WorkItem) -> tuple[FailedMember, ...]:
+        """Those that kept the item from having statistics. Raises StoreError for a note of other settings."""
+        path = self._note_path(item)
+        if not path.exists():
+            return ()
+        note = json.loads(path.read_bytes())
+        require_identity(path, note["identity"], self._identity)
+        return tuple(FailedMember(**member) for member in note["members"])
+
     def begin(self, item: WorkItem) -> None:
         """Forget what there is of an item that was given up."""
-        self._writer.submit(self._forget)
+        self._impaired = False
+        self._writer.submit(lambda: self._forget(item))
 
     def write(self, item: WorkItem, lead: int, numbers: Sequence[int], ens_MCHW: Frames) -> None:
-        """Hand over a lead time that is scored; waits while another one waits."""
+        """Hand over a lead time that is scored; waits while another one waits.
+
+        Once a member was given up, nothing more of the item is scored.
+        """
+        self._impaired |= _lacks_members(ens_MCHW)
+        if self._impaired:
+            return
         lead_time = self._steps[lead]
         if lead_time in self._leads(item):
             chosen = ens_MCHW[:, self._columns]
             self._writer.submit(lambda: self._take(item, lead_time, numbers, chosen))
 
     def finish(self, item: WorkItem, failed: Sequence[FailedMember] = ()) -> None:
-        """Write the statistics; an ensemble that lost a member has none."""
+        """Write the statistics; an ensemble that lost a member has none, and a note instead."""
         if failed:
-            self._given_up.add(item.init_time)
-            log.warning("%s: no statistics, because %d members were given up", item, len(failed))
+            self._writer.submit(lambda: self._give_up(item, failed))
         elif self._leads(item).size:
             self._writer.submit(lambda: self._write(item))
 
@@ -116,9 +139,14 @@ class ScoresSink:
         folder = RunPaths(self._plan.config.run.folder).scores
         return statistics_path(folder, self._scorer.system.name, item.init_time)
 
+    def _note_path(self, item: WorkItem) -> Path:
+        folder = RunPaths(self._plan.config.run.folder).scores
+        return given_up_path(folder, self._scorer.system.name, item.init_time)
+
     # From here on in the thread that scores.
 
-    def _forget(self) -> None:
+    def _forget(self, item: WorkItem) -> None:
+        self._note_path(item).unlink(missing_ok=True)
         self._shard, self._cases = None, {name: [] for name in self._scorer.names}
 
     def _take(self, item: WorkItem, lead_time: np.timedelta64, numbers: Sequence[int], chosen_MCHW: Frames) -> None:
@@ -136,10 +164,20 @@ class ScoresSink:
             fields = [_field(self._layout, arrays, part)[self._first :] for part in components(name)]
             cases.append(self._scorer.case_of_components(name, *when, fields))
 
+    def _give_up(self, item: WorkItem, failed: Sequence[FailedMember]) -> None:
+        note = {"identity": self._identity, "members": [asdict(member) for member in failed]}
+        write_atomic(self._note_path(item), json.dumps(note, indent=1).encode())
+        log.warning("%s: no statistics, because %d members were given up", item, len(failed))
+
     def _write(self, item: WorkItem) -> None:
         statistics = self._scorer.joined(self._cases, item.init_time, self._leads(item))
         about = {**self._about, **attributes_of(self._plan.config, self._scorer, self._sample), **self._identity}
         write_statistics(self._path(item), statistics.assign_attrs(about))
+
+
+def _lacks_members(ens_MCHW: Frames) -> bool:
+    """Whether a member was given up: all its fields are NaN then, while others may only have gaps (see `Guard`)."""
+    return bool(np.isnan(ens_MCHW[:, :, 0, 0]).all(axis=1).any())
 
 
 def _field(layout: Layout, arrays: dict[str, Frames], name: str) -> Frames:

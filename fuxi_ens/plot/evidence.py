@@ -86,33 +86,34 @@ def collect_evidence(
 ) -> Evidence:
     """Everything for the report of `config`.
 
-    Maps and plume, if the config asks for them, are of the last init time whose map has a truth.
+    Maps and plume, if the config asks for them and fields are kept, are of the last init time whose map has a truth.
     """
     evidence = collect_scores_only(table, comparison, statistics)
     report = config.report
     if report is None:
         return evidence
     ours = statistics[evidence.scores.systems.forecast]
-    truth = open_analysis(config.verify.truth or config.data.store)
-    stores = Stores(open_forecast(str(ours.attrs["store"])), truth, open_forecast(config.verify.baseline))
-    map_lead = hours(report.map_lead_hours)
     scored = ours["init_time"].to_numpy()
     asked = len(config.forecast.init_times.times)
     few = (f"Only {len(scored)} of the {asked} init times of the config were scored.",) if len(scored) < asked else ()
+    evidence = replace(evidence, title=report.title, caveats=(*few, *report.caveats, *evidence.caveats))
+    if not config.forecast.keep_fields:
+        return evidence
+    truth = open_analysis(config.verify.truth or config.data.store)
+    stores = Stores(open_forecast(str(ours.attrs["store"])), truth, open_forecast(config.verify.baseline))
+    map_lead = hours(report.map_lead_hours)
     drawable = scored[np.isin(scored + map_lead, truth.valid_times)]
     if not drawable.size:
-        return replace(evidence, title=report.title, caveats=(*few, *report.caveats, *evidence.caveats))
+        return evidence
     init_time = drawable[-1]
     place = Place(**report.place.model_dump())
     leads = stores.forecast.lead_times
     return replace(
         evidence,
-        title=report.title,
         maps=[read_case(stores, name, init_time, np.array([map_lead])) for name in report.map_channels],
         map_lead_time=map_lead,
         plumes=[read_place(stores, name, init_time, leads, place) for name in report.plume_channels],
         place=place,
-        caveats=(*few, *report.caveats, *evidence.caveats),
     )
 
 

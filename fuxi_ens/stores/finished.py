@@ -40,15 +40,16 @@ def finished(store: Path, init_times: Sequence[np.datetime64] | Times) -> NDArra
     return np.array(done, dtype=bool)
 
 
-def failures(store: Path, init_times: Sequence[np.datetime64] | Times) -> list[dict[str, Any]]:
-    """Members that were given up in what is finished of `init_times`: init_time, number, reason."""
-    return [
-        {"init_time": label(time), **member}
-        for time in init_times
-        for block in _blocks(store)
-        if (note := marker(store, time, block)).exists() and note.stat().st_size
-        for member in json.loads(note.read_text())
-    ]
+def note(store: Path, init_time: np.datetime64, block: str) -> bytes:
+    """What the marker of a block says of members that were given up; empty if none was, or the block is not whole."""
+    path = marker(store, init_time, block)
+    return path.read_bytes() if path.exists() else b""
+
+
+def impaired(store: Path, init_times: Sequence[np.datetime64] | Times) -> NDArray[np.bool_]:
+    """Which of `init_times` lack members that were given up."""
+    blocks = _blocks(store)
+    return np.array([any(note(store, time, block) for block in blocks) for time in init_times], dtype=bool)
 
 
 def _blocks(store: Path) -> list[str]:

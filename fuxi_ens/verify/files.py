@@ -7,7 +7,7 @@ exactly and needs one inode.
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,11 @@ def statistics_path(out: Path, system: str, init_time: np.datetime64) -> Path:
     return out / system / f"{pd.Timestamp(init_time):%Y-%m-%dT%H}.nc"
 
 
+def given_up_path(out: Path, system: str, init_time: np.datetime64) -> Path:
+    """Where it is noted that an init_time has no statistics, because members of it were given up."""
+    return statistics_path(out, system, init_time).with_suffix(".given_up")
+
+
 def write_statistics(path: Path, statistics: xr.Dataset) -> None:
     """Write one file; other processes see the complete file or none."""
     encoding = {name: how for name, how in _ENCODING.items() if name in statistics.coords}
@@ -50,14 +55,18 @@ def is_complete(path: Path, identity: Mapping[str, str]) -> bool:
     """Whether `path` is there. Raises StoreError if it was made with other settings or of another forecast."""
     if not path.exists():
         return False
-    found = read_file(path, ON_DEMAND).attrs
+    require_identity(path, read_file(path, ON_DEMAND).attrs, identity)
+    return True
+
+
+def require_identity(path: Path, found: Mapping[Any, Any], identity: Mapping[str, str]) -> None:
+    """Raise StoreError if what `path` says of its origin is not the `identity`."""
     for key, expected in identity.items():
         if found.get(key, "none") != expected:
             raise StoreError(
                 f"{path} has {key} {found.get(key, 'none')}, expected {expected}: scores of two configurations or "
                 f"forecasts must not mix; delete {path.parent.parent} or verify into another folder"
             )
-    return True
 
 
 def read_statistics(folders: Iterable[Path]) -> dict[str, xr.Dataset]:

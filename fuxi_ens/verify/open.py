@@ -21,7 +21,7 @@ from fuxi_ens.errors import StoreError
 from fuxi_ens.provenance import CONTROL_MEMBER, DRAWS
 from fuxi_ens.stores import Fields, OpenStore, open_store
 from fuxi_ens.stores.ensembles import EnsembleReader
-from fuxi_ens.stores.finished import finished, is_ours
+from fuxi_ens.stores.finished import finished, impaired, is_ours
 from fuxi_ens.stores.names import accepted
 from fuxi_ens.stores.scratch import Scratch
 from fuxi_ens.times import Leads, Times, label
@@ -106,9 +106,9 @@ class ForecastStore(Store):
         return int(self.dataset.sizes["number"])
 
     def whole(self) -> Self:
-        """Without the init times that `fuxi-ens forecast` has not finished; stores of other origin are whole.
+        """Without init times that `fuxi-ens forecast` has not finished, or finished without members that it gave up.
 
-        Raises StoreError when nothing is left.
+        Scores of fewer members would be others. Stores of other origin are whole. Raises StoreError when none is left.
         """
         if not is_ours(self.dataset.attrs):
             return self
@@ -117,7 +117,14 @@ class ForecastStore(Store):
             raise StoreError(f"{self.source} holds no complete init time yet; run `fuxi-ens forecast` to the end")
         if not done.all():
             log.warning("%s: %d of %d init times are not complete and left out", self.source, (~done).sum(), len(done))
-        return replace(self, dataset=self.dataset.isel(init_time=np.flatnonzero(done)))
+        lost = impaired(Path(self.source), self.init_times)
+        if lost.any():
+            log.warning("%s: %d init times lack members that were given up, and are left out", self.source, lost.sum())
+        if not (done & ~lost).any():
+            raise StoreError(
+                f"{self.source} holds no init time with all its members; see what `fuxi-ens forecast` says"
+            )
+        return replace(self, dataset=self.dataset.isel(init_time=np.flatnonzero(done & ~lost)))
 
     @property
     def numbers(self) -> NDArray[np.int64]:

@@ -20,13 +20,13 @@ def open_systems(config: Config, forecast_store: str) -> tuple[tuple[System, ...
     ConfigError for equal names of systems and StoreError for what the stores lack.
     """
     if not config.forecast.keep_fields:
-        return open_planned(config)
+        return _with_references(config, PlannedForecast.of(config).whole(config))
     forecast = open_forecast(forecast_store).whole().perturbed().require(config.verify.channels)
     return _with_references(config, forecast)
 
 
 def open_planned(config: Config) -> tuple[tuple[System, ...], Sample]:
-    """Like `open_systems`, with the forecast that the config describes in place of a stored one."""
+    """Like `open_systems`, with the forecast that the config describes before anything of it is there."""
     return _with_references(config, PlannedForecast.of(config))
 
 

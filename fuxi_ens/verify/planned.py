@@ -1,16 +1,21 @@
 """A forecast that is known but not stored: scored while it runs, its fields not kept."""
 
+import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fuxi_ens.config import Config
 from fuxi_ens.errors import StoreError
+from fuxi_ens.paths import RunPaths
 from fuxi_ens.times import Leads, Times, label
+from fuxi_ens.verify.files import given_up_path
 from fuxi_ens.verify.open import AnalysisStore
 from fuxi_ens.verify.points import Field
 from fuxi_ens.verify.systems import Role
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,14 @@ class PlannedForecast:
             f"{grid.height}x{grid.width} from {north:.6g}N {west:.6g}E",
             config.forecast.draws,
         )
+
+    def whole(self, config: Config) -> "PlannedForecast":
+        """Without the init times that have no statistics because members were given up."""
+        folder, name = RunPaths(config.run.folder).scores, config.verify.forecast_name
+        lost = np.array([given_up_path(folder, name, time).exists() for time in self.init_times])
+        if lost.any():
+            log.warning("%s: %d init times lack members that were given up, and are left out", name, lost.sum())
+        return replace(self, init_times=self.init_times[~lost])
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,27 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from tiny_run import make_world, new_run, randomize
+import xarray as xr
+from tiny_run import make_world, new_run, randomize, write_settings
+from typer.testing import CliRunner
 
-from fuxi_ens.checkpoint import save_checkpoint
+from fuxi_ens.channels import components
+from fuxi_ens.checkpoint import load_checkpoint, save_checkpoint
 from fuxi_ens.data.statistics import load_statistics
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.forecast.ensemble import run_forecast
+from fuxi_ens.forecast.estimate import estimate, planned
 from fuxi_ens.forecast.sink import FailedMember, ForecastPlan, WorkItem
 from fuxi_ens.online.sink import open_scores_sink, sinks
 from fuxi_ens.paths import RunPaths
+from fuxi_ens.preflight import preflight
 from fuxi_ens.provenance import provenance
+from fuxi_ens.times import label
 from fuxi_ens.train.setup import initial_model
 from fuxi_ens.verify.files import read_statistics
 from fuxi_ens.verify.run import verify
 from fuxi_ens.verify.scorecard import scorecard
+from pipelines.__main__ import app
 
 
 @pytest.fixture(scope="session")
@@ -74,8 +81,22 @@ def ours(config):
         {"forecast__members": 5, "forecast__control": True, "forecast__leads_per_shard": 3},
         {"verify__channels": ["z500", "t2m", "ws10m"], "verify__scores": ["ensemble", "wind", "ranks"]},
         {"verify__scores": ["ensemble", "maps"], "verify__map_lead_hours": [12]},
+        {
+            "verify__channels": ["ws10m", "z500", "t2m"],
+            "verify__scores": ["ensemble", "spectra", "wind", "spread", "multivariate", "hersbach"],
+            "forecast__control": True,
+            "forecast__keep_bits": {"u10m": 5},
+        },
     ],
-    ids=["plain", "rounded", "every second lead time", "last batch incomplete", "wind from components", "maps"],
+    ids=[
+        "plain",
+        "rounded",
+        "every second lead time",
+        "last batch incomplete",
+        "wind from components",
+        "maps",
+        "all that needs components",
+    ],
 )
 def test_online_files_are_those_of_the_store(make, changes):
     config = make(**changes)
@@ -140,6 +161,110 @@ def test_an_ensemble_that_lost_a_member_has_no_statistics(make, caplog):
     assert "no statistics, because 1 members were given up" in caplog.text
     assert sink.is_finished(item)
     assert ours(config) == {}
+
+
+class TestMembersThatFail:
+    """A model whose temperature changes wildly, watched so that one of two init times loses members."""
+
+    @pytest.fixture
+    def unstable(self, make):
+        config = make(forecast__members=4, forecast__guard_factor="off", forecast__scores=False)
+        folder = RunPaths(config.run.folder).model
+        model = load_checkpoint(folder).model
+        with torch.no_grad():
+            model.increment_std[config.model.channels.index("t2m")] = 500.0
+        save_checkpoint(folder, model, 6, {})
+        run_forecast(config)
+        with xr.open_zarr(config.forecast_store, chunks=None) as dataset:
+            # Limits of t2m are 170 K and 340 K: how far they must be widened for each init time.
+            t2m = dataset["2m_temperature"].load()
+        needed = np.abs(t2m - 255).max(("number", "prediction_timedelta", "latitude", "longitude")).values / 85
+        shutil.rmtree(config.forecast_store)
+        self.lost = int(np.argmax(needed))
+
+        def with_fields(kept):
+            return make(
+                forecast__members=4,
+                forecast__guard_factor=float(needed.mean()),
+                forecast__on_failure="continue",
+                forecast__keep_fields=kept,
+            )
+
+        return with_fields
+
+    @pytest.mark.parametrize("kept", [True, False])
+    def test_they_are_named_now_and_in_later_runs_which_make_nothing(self, unstable, kept, tmp_path, monkeypatch):
+        config = unstable(kept)
+        first = forecast(config)
+        assert (first.done, first.left) == (2, 0)
+        name = label(config.forecast.init_times.times[self.lost])
+        assert first.failed
+        assert all(f"of the forecast from {name}: t2m is " in reason for reason in first.failed)
+        assert len(ours(config)) == 1
+        monkeypatch.setattr("fuxi_ens.forecast.ensemble.rollout", None)
+        assert forecast(config).failed == first.failed
+        result = CliRunner().invoke(app, ["forecast", str(write_settings(config, tmp_path / "run.yaml"))])
+        assert isinstance(result.exception, UserError)
+        assert str(result.exception).startswith(f"{len(first.failed)} members were given up")
+
+    @pytest.mark.parametrize("kept", [True, False])
+    def test_their_init_time_is_left_out_of_all_scores(self, unstable, kept, caplog):
+        config = unstable(kept)
+        forecast(config)
+        online = ours(config)
+        if kept:
+            shutil.rmtree(RunPaths(config.run.folder).scores)
+        offline(config)
+        assert "1 init times lack members that were given up, and are left out" in caplog.text
+        assert ours(config) == online
+        statistics = read_statistics([RunPaths(config.run.folder).scores])
+        assert {data.sizes["init_time"] for data in statistics.values()} == {1}
+
+    def test_a_note_of_other_settings_is_no_note_of_this_run(self, unstable):
+        config = unstable(kept=False)
+        forecast(config)
+        values = config.model_dump()
+        values["run"]["seed"] += 1
+        with pytest.raises(StoreError, match=r"given_up has config_hash .*must not mix"):
+            forecast(type(config).model_validate(values))
+
+
+def test_a_report_without_fields_has_scores_and_says_how_many(make, tmp_path):
+    config = make(forecast__keep_fields=False)
+    forecast(config)
+    offline(config)
+    lost = min((RunPaths(config.run.folder).scores).glob("*/*.nc")).name
+    for path in RunPaths(config.run.folder).scores.glob(f"*/{lost}"):
+        path.unlink()
+    settings = str(write_settings(config, tmp_path / "run.yaml"))
+    result = CliRunner().invoke(app, ["scorecard", "--config", settings], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    page = (RunPaths(config.run.folder).report / "report.html").read_text()
+    assert "Only 1 of the 2 init times of the config were scored." in page
+    assert config.report.title in page
+
+
+def test_check_asks_for_no_room_without_fields(make):
+    kept = {finding.check: finding.detail for finding in preflight(make(), ["forecast"])}
+    config = make(forecast__keep_fields=False)
+    found = {finding.check: finding.detail for finding in preflight(config, ["forecast"])}
+    assert "kB before compression" in kept["forecast store"]
+    assert "forecast store" not in found
+    assert found["forecast scores"] == planned(config)
+    assert planned(config).startswith("no fields are kept, only statistics of 2 init times")
+    assert (estimate(config).store_bytes, estimate(config).left_bytes) == (0, 0)
+
+
+def test_memory_without_fields_does_not_grow_with_what_would_be_stored(make):
+    def host(**changes):
+        return estimate(make(forecast__keep_fields=False, **changes)).host_bytes
+
+    assert host(forecast__leads_per_shard=4) == host(forecast__leads_per_shard=1)
+    assert host(forecast__leads_in_flight=40) == host()
+    field = 4 * 8 * 16
+    # 10 channels are handed over twice; 3 lead times of what is scored wait, one is collected, 3 fields are at work.
+    needed = len({part for name in make().verify.channels for part in components(name)})
+    assert host(forecast__members=5) - host(forecast__members=4) == field * (2 * 10 + 4 * needed + 3)
 
 
 def test_an_item_that_is_begun_anew_starts_from_nothing(make):
