@@ -17,7 +17,6 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import resource
 import shutil
 import statistics
 import subprocess
@@ -81,7 +80,7 @@ def configure(folder: Path, members: int, steps: int) -> Config:
 
 def forecast_seconds(config: Config) -> float:
     """Of a forecast from a model on disk to a complete store."""
-    for path in (RunPaths(config.run.folder).forecast, RunPaths(config.run.folder).forecast_claims):
+    for path in (config.forecast_store, RunPaths.claims(config.forecast_store)):
         shutil.rmtree(path, ignore_errors=True)
     return seconds(lambda: run_forecast(config))
 
@@ -204,7 +203,9 @@ def main(
     warnings.filterwarnings("ignore", "Consolidated metadata")
     if only_run:
         run_forecast(configure(only_run, members, steps))
-        print(1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # noqa: T201 - read by the caller
+        # Not getrusage: its peak counts what the caller had when it started this process.
+        peak = Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]
+        print(1024 * int(peak))  # noqa: T201 - read by the caller
         return
     with tempfile.TemporaryDirectory() as folder:
         found = ratios(Path(folder), members, steps, rounds)

@@ -29,7 +29,7 @@ class LeadStage:
 
 @dataclass(frozen=True)
 class LeadModels:
-    """Forecast stages in the order of their lead times, alike in step size, channels and grid."""
+    """Forecast stages in the order of their lead times, alike in all but their weights."""
 
     stages: tuple[LeadStage, ...]
     device: torch.device
@@ -70,5 +70,12 @@ class LeadModels:
             )
         for stage in self.stages:
             if stage is not serving:
-                stage.checkpoint.model.to("cpu")
-        return serving.checkpoint.model.to(self.device)
+                _move(stage.checkpoint.model, torch.device("cpu"))
+        _move(serving.checkpoint.model, self.device)
+        return serving.checkpoint.model
+
+
+def _move(model: FuxiEns, device: torch.device) -> None:
+    """To a device. One that is there already is not walked through: for a small network that is a tenth of a step."""
+    if next(model.parameters()).device != device:
+        model.to(device)

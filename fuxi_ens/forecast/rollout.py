@@ -8,19 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fuxi_ens.checkpoint import LeadModels
 from fuxi_ens.config import Precision
 from fuxi_ens.data.era5 import Frames
-from fuxi_ens.forecast.draws import CONTROL, Draws
+from fuxi_ens.forecast.draws import Draws
 from fuxi_ens.forecast.guard import Guard
 from fuxi_ens.forecast.handover import Handover, copy_stream
-from fuxi_ens.forecast.seats import Batch, seat
+from fuxi_ens.forecast.noise_ahead import BatchNoise, NoiseMaker, noise_ahead
+from fuxi_ens.forecast.seats import seat
 from fuxi_ens.model import FuxiEns
-from fuxi_ens.model.block import Dropout, seeded_dropout
-from fuxi_ens.model.latent import draw
-from fuxi_ens.model.noise import Noise
 from fuxi_ens.times import clock, lead_times
 
 
@@ -73,11 +72,16 @@ def rollout(
         guard.inspect(init_time, lead_time, wanted, extremes, frames, missing_on_host)
         return lead_time, frames
 
+    maker = NoiseMaker(settings.draws, models.first.model.config, init_time, models.device)
+    noise = noise_ahead(maker, settings.steps, batches)
     for step, lead_time in enumerate(lead_times(settings.step_size, settings.steps)):
         model = models.at(lead_time)
+        now = init_time + step * settings.step_size
         handover = Handover((len(wanted), *start.shape[1:]), models.device, copies)
         for b, batch in enumerate(batches):
-            states[b] = _advance(model, states[b], init_time, batch, step, settings)
+            states[b] = _advance(
+                model, states[b], clock(np.repeat(now, len(batch.indices)), step), next(noise), settings
+            )
             newest = states[b][:, -1]
             handover.send(batch, newest, guard.extremes(newest, missing_CHW))
         under_way.append((lead_time, handover))
@@ -88,26 +92,10 @@ def rollout(
 
 
 def _advance(
-    model: FuxiEns,
-    state_BTCHW: Tensor,
-    init_time: np.datetime64,
-    batch: Batch,
-    step: int,
-    settings: EnsembleSettings,
+    model: FuxiEns, state_BTCHW: Tensor, clock_B3: NDArray[np.float32], noise: BatchNoise, settings: EnsembleSettings
 ) -> Tensor:
     device = state_BTCHW.device
-    noise = Noise([settings.draws.source(init_time, index, step, device) for index in batch.indices])
-    newest = np.repeat(init_time + step * settings.step_size, len(batch.indices))
-    clock_B3 = torch.from_numpy(clock(newest, step)).to(device)
-    dropout = _sparing_control(seeded_dropout(model.config.dropout, noise), batch, device)
-    eps, xi = draw(noise, state_BTCHW.shape, model.config.patterns)
     with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
-        return model.step(state_BTCHW, clock_B3, eps, dropout, xi)
-
-
-def _sparing_control(dropout: Dropout, batch: Batch, device: torch.device) -> Dropout:
-    """The same for perturbed members; nothing is dropped from the control member, and so nothing scaled."""
-    if CONTROL not in batch.indices:
-        return dropout
-    control_B = torch.tensor([index == CONTROL for index in batch.indices], device=device)
-    return lambda x: torch.where(control_B.view(-1, *[1] * (x.ndim - 1)), x, dropout(x))
+        return model.step(
+            state_BTCHW, torch.from_numpy(clock_B3).to(device), noise.eps_BTCHW, noise.dropout, noise.xi_BR
+        )

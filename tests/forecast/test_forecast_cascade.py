@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -166,19 +167,22 @@ def test_a_cascade_of_one_network_is_the_network(run, world, networks, tmp_path)
 def test_only_the_serving_network_is_on_the_device(folder, monkeypatch):
     stages = load_models(folder).stages
     names = {id(stage.checkpoint.model): stage.name for stage in stages}
-    log = []
+    places, log = dict.fromkeys(names, torch.device("cpu")), []
 
     def moved(model, device):
+        places[id(model)] = device
         log.append((names[id(model)], str(device)))
-        return model
 
-    monkeypatch.setattr(type(stages[0].checkpoint.model), "to", moved)
+    network = type(stages[0].checkpoint.model)
+    monkeypatch.setattr(network, "to", moved)
+    monkeypatch.setattr(network, "parameters", lambda model: iter([SimpleNamespace(device=places[id(model)])]))
     models = LeadModels(stages, torch.device("cuda"))
-    for lead, serving, waiting in ((6, "short", "long"), (12, "short", "long"), (18, "long", "short")):
+    # Room is made first; who is in place stays there.
+    moves = {6: [("short", "cuda")], 12: [], 18: [("short", "cpu"), ("long", "cuda")], 24: []}
+    for lead, expected in moves.items():
         log.clear()
-        assert names[id(models.at(hours(lead)))] == serving
-        # Room is made first.
-        assert log == [(waiting, "cpu"), (serving, "cuda")]
+        assert names[id(models.at(hours(lead)))] == ("short" if lead <= 12 else "long")
+        assert log == expected
 
 
 def test_a_lead_time_beyond_the_last_stage_is_refused(folder):
