@@ -73,7 +73,9 @@ def _template(layout: Layout, variable: StoredVariable) -> xr.DataArray:
 def _encoding(layout: Layout, variable: StoredVariable) -> dict[str, Any]:
     fields = layout.fields_of(variable)
     return {
-        "chunks": (1, layout.block_size, 1, *fields),
+        # One level, so that a reader of one level decodes no other, threads of the writer share a variable's work, and
+        # no chunk comes near the 2 GiB that Blosc takes.
+        "chunks": (1, layout.block_size, 1, *[1] * len(fields[:-2]), *fields[-2:]),
         "shards": (1, layout.block_size, layout.shard_leads, *fields),
         "compressors": BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"),
         # Files beside each other: a folder for each index of a chunk would triple the number of inodes.

@@ -1,7 +1,7 @@
 """What an ensemble store holds and how it is cut into files: arithmetic only, nothing is written.
 
 A file (shard) holds one variable, one init time, one block of members and a run of lead times. Inside it a chunk holds
-one lead time with all members of the block, so that a map of the ensemble is one read.
+one level at one lead time with all members of the block, so that a map of the ensemble is one read.
 """
 
 from collections.abc import Mapping

@@ -27,18 +27,15 @@ class FieldMaker:
 
     def fill(self, shard: "Shard", lead: int, numbers: Sequence[int], ens_MCHW: Frames) -> None:
         """Put the members `numbers` at lead time `lead` of the store into a shard. Members are regridded one by one."""
-        for number, frame_CHW in zip(numbers, ens_MCHW, strict=True):
-            fields_CHW = frame_CHW if self._regrid is None else self._regrid(frame_CHW)
-            for variable in self._layout.variables:
-                target = shard.place(variable, number, lead)
-                for channel in variable.channels:
-                    level = variable.levels.index(channel.level) if channel.level is not None else 0
-                    np.divide(
-                        fields_CHW[self._columns[channel.name]],
-                        np.float32(variable.variable.to_model),
-                        out=target[level],
-                    )
-            shard.count()
+        if self._regrid is not None:
+            ens_MCHW = np.stack([self._regrid(frame_CHW) for frame_CHW in ens_MCHW])
+        for variable in self._layout.variables:
+            divisor = np.float32(variable.variable.to_model)
+            for channel in variable.channels:
+                fields_MHW = ens_MCHW[:, self._columns[channel.name]]
+                level = variable.levels.index(channel.level) if channel.level is not None else None
+                shard.put(variable, level, lead, numbers, fields_MHW if divisor == 1 else fields_MHW / divisor)
+        shard.count(len(numbers))
 
 
 class Shard:
@@ -55,14 +52,17 @@ class Shard:
             for variable in layout.variables
         }
 
-    def place(self, variable: StoredVariable, number: int, lead: int) -> Frames:
-        """Where a member's fields at a lead time go, [level, latitude, longitude]."""
-        fields: Frames = self._fields[variable.name][number - self.numbers[0], lead - self.first_lead]
-        return fields if variable.levels else fields[None]
+    def put(
+        self, variable: StoredVariable, level: int | None, lead: int, numbers: Sequence[int], fields_MHW: Frames
+    ) -> None:
+        """Take the fields of members at a lead time, at a position on the level axis if the variable has one."""
+        members = np.array(numbers) - self.numbers[0]
+        place = (lead - self.first_lead,) if level is None else (lead - self.first_lead, level)
+        self._fields[variable.name][(members, *place)] = fields_MHW
 
-    def count(self) -> None:
-        """A member at a lead time is in place."""
-        self._missing -= 1
+    def count(self, members: int) -> None:
+        """So many members at a lead time are in place."""
+        self._missing -= members
 
     @property
     def is_full(self) -> bool:
