@@ -54,7 +54,7 @@ def run_forecast(
     not fit the model.
     """
     paths = RunPaths(config.run.folder)
-    models = load_models(paths.model, choose_device(config.run.threads))
+    models = load_models(paths.model, choose_device(config.run.threads, config.forecast.precision))
     _require_configured(config, models, paths.model)
     initial = open_initial_conditions(config)
     wanted = _wanted(config, chosen)
