@@ -54,7 +54,9 @@ def run_forecast(
     not fit the model.
     """
     paths = RunPaths(config.run.folder)
-    models = load_models(paths.model, choose_device(config.run.threads, config.forecast.precision))
+    models = load_models(
+        paths.model, choose_device(config.run.threads, bfloat16=config.forecast.precision == "bfloat16")
+    )
     _require_configured(config, models, paths.model)
     initial = open_initial_conditions(config)
     wanted = _wanted(config, chosen)

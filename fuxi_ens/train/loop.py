@@ -39,7 +39,7 @@ def fit(config: Config, *, resume: bool = True, draw: Draw | None = None) -> Pat
     validation. Without `resume` a folder that holds states is refused. Raises UserError for that, for states of other
     settings, for a loss or gradient that is not finite; Stopped when a signal asked for it.
     """
-    device = choose_device(config.run.threads, config.train.precision)
+    device = choose_device(config.run.threads, bfloat16=config.train.precision == "bfloat16")
     paths = RunPaths(config.run.folder)
     with joined(config.train.ranks_per_sample, device) as ranks:
         store = StateStore(paths.training, config_hash(config, *deciding(config)), config.train.keep_states, ranks)

@@ -5,7 +5,7 @@ import torch
 
 from fuxi_ens import device
 
-FLAGS = {
+SLOW = {
     "flags : fpu avx2 avx512_bf16": False,
     "flags : amx_bf16": False,
     "Features : fp asimd bf16": False,
@@ -22,16 +22,16 @@ def processor(monkeypatch, text):
     monkeypatch.setattr(device.Path, "read_text", lambda self: text)
 
 
-@pytest.mark.parametrize(("text", "slow"), FLAGS.items())
+@pytest.mark.parametrize(("text", "slow"), SLOW.items())
 def test_a_processor_that_must_imitate_bfloat16_is_named(monkeypatch, caplog, text, slow):
     processor(monkeypatch, text)
-    assert device.choose_device(1, "bfloat16") == torch.device("cpu")
+    assert device.choose_device(1, bfloat16=True) == torch.device("cpu")
     assert ("set precision float32" in caplog.text) == slow
 
 
 def test_float32_is_never_warned_of(monkeypatch, caplog):
     processor(monkeypatch, "flags : avx2")
-    device.choose_device(1, "float32")
+    device.choose_device(1, bfloat16=False)
     assert not caplog.text
 
 
@@ -40,5 +40,5 @@ def test_where_nobody_can_tell_nothing_is_said(monkeypatch, caplog):
         raise FileNotFoundError
 
     monkeypatch.setattr(device.Path, "read_text", absent)
-    device.choose_device(1, "bfloat16")
+    device.choose_device(1, bfloat16=True)
     assert not caplog.text
