@@ -13,6 +13,9 @@ from typing import Final, Literal
 
 Transform = Literal["none", "log1p"]
 
+ACCUMULATION_HOURS: Final = 6
+"""Span of the sums that are stored."""
+
 LEVELS_13: Final = (50, 100, 150, 200, 250, 300, 400, 500, 600, 700, 850, 925, 1000)
 
 
@@ -29,7 +32,7 @@ class Variable:
     to_model: float
     """Value in model units = value in file units * to_model."""
     accumulated: bool = False
-    """A sum over the 6 h that end at the valid time; stored on disk with the suffix `_6hr`."""
+    """A sum over the `ACCUMULATION_HOURS` that end at the valid time; stored on disk with the suffix `_6hr`."""
     input: bool = True
     """Accumulations are outputs only: they are zeroed on input (model.md 1.2)."""
     may_be_missing: bool = False
@@ -128,11 +131,21 @@ CHANNELS_78: Final[tuple[str, ...]] = tuple(
 ) + tuple(variable.short for variable in SURFACE)
 """The 78 channels of FuXi-ENS in tensor order (model.md 1.2): `z50` ... `q1000`, `t2m` ... `tp`."""
 
-DERIVED_SPEED: Final = MappingProxyType({"ws10m": ("u10m", "v10m"), "ws100m": ("u100m", "v100m")})
-"""Wind speeds that verification derives per member from two channels."""
+NEAR_GROUND_SPEED: Final = MappingProxyType({"ws10m": ("u10m", "v10m"), "ws100m": ("u100m", "v100m")})
+"""Wind speeds at 10 m and 100 m, with the channels they are made of."""
 
-PRECIPITATION: Final = "tp"
-"""The channel of precipitation, which has scores of its own."""
+DERIVED_SPEED: Final = MappingProxyType(
+    {**NEAR_GROUND_SPEED, **{f"ws{level}": (f"u{level}", f"v{level}") for level in LEVELS_13}}
+)
+"""Wind speeds that verification derives per member from two channels: `ws10m`, `ws850`."""
+
+SUMS_24H: Final = MappingProxyType(
+    {f"{variable.short}24": variable.short for variable in SURFACE if variable.accumulated}
+)
+"""Sums over the 24 h that end at the valid time, derived per member from a channel of 6 h sums: `tp24`."""
+
+PRECIPITATION: Final = ("tp", "tp24")
+"""Amounts of precipitation, which have scores of their own: over 6 h, a channel, and over 24 h."""
 
 HEADLINE: Final = ("z500", "t850", "msl", "t2m", "ws10m", "tp")
 """The six variables of the headline scorecard (model.md 5.2: 6 variables x 60 lead times = 360)."""
@@ -161,13 +174,18 @@ def is_channel(name: str) -> bool:
     return name in CHANNELS_78
 
 
+def is_scored(name: str) -> bool:
+    """Whether `name` can be verified: a channel, a derived wind speed, a sum over 24 h."""
+    return is_channel(name) or name in DERIVED_SPEED or name in SUMS_24H
+
+
 def components(name: str) -> tuple[str, ...]:
-    """Channels needed to verify `name`: itself, or the two components of a derived wind speed."""
-    return DERIVED_SPEED.get(name, (name,))
+    """Channels needed to verify `name`: itself, the two components of a derived wind speed, the parts of a sum."""
+    return (SUMS_24H[name],) if name in SUMS_24H else DERIVED_SPEED.get(name, (name,))
 
 
 def file_units(name: str) -> str:
-    """Units on disk of a channel or a derived wind speed."""
+    """Units on disk of a scored name."""
     return channel(components(name)[0]).variable.file_units
 
 

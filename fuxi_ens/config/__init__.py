@@ -168,6 +168,13 @@ class Config(Section):
                 f"forecast.lead_every_hours {every} must be a multiple of data.step_size_hours {step} and divide the "
                 f"last lead time, {last} h; change it or forecast.steps"
             )
+        sums = [name for name in self.verify.channels if name in vocabulary.SUMS_24H]
+        if sums and (every != vocabulary.ACCUMULATION_HOURS or last < 24):
+            raise ValueError(
+                f"verify.channels {sums} are sums of four lead times {vocabulary.ACCUMULATION_HOURS} h apart, and the "
+                f"forecast writes every {every} h up to {last} h; change forecast.lead_every_hours or forecast.steps, "
+                "or leave them out"
+            )
         grid = self.forecast_grid
         if grid.height > self.model.height or grid.width > self.model.width:
             raise ValueError(

@@ -48,9 +48,10 @@ def _known_channels(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _known_scored(names: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = [n for n in names if not (vocabulary.is_channel(n) or n in vocabulary.DERIVED_SPEED)]
+    unknown = [name for name in names if not vocabulary.is_scored(name)]
     if unknown:
-        raise ValueError(f"cannot verify {unknown}; use channels or {list(vocabulary.DERIVED_SPEED)}")
+        derived = [*vocabulary.DERIVED_SPEED, *vocabulary.SUMS_24H]
+        raise ValueError(f"cannot verify {unknown}; use channels, or one of {derived}")
     return _unique(names)
 
 

@@ -15,12 +15,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fuxi_ens.channels import Variable
+from fuxi_ens.channels import ACCUMULATION_HOURS, Variable
 from fuxi_ens.errors import UserError
 from fuxi_ens.export.parameters import PARAMETERS, SMALLEST_SHARE, height_of
 from fuxi_ens.export.source import Source
 from fuxi_ens.files import open_atomic
-from fuxi_ens.stores.fields import ACCUMULATION_HOURS
 from fuxi_ens.times import hours
 
 _TABLES_VERSION: Final = 34

@@ -15,12 +15,11 @@ import pandas as pd
 import xarray as xr
 from dask.callbacks import Callback
 
-from fuxi_ens.channels import Variable
+from fuxi_ens.channels import ACCUMULATION_HOURS, Variable
 from fuxi_ens.export.parameters import PARAMETERS, height_of, netcdf_name
 from fuxi_ens.export.source import Source
 from fuxi_ens.files import open_atomic
 from fuxi_ens.provenance import CONTROL_MEMBER
-from fuxi_ens.stores.fields import ACCUMULATION_HOURS
 from fuxi_ens.times import hours
 
 _INIT: Final = "forecast_reference_time"

@@ -14,19 +14,20 @@ from pathlib import Path
 
 import numpy as np
 
-from fuxi_ens.channels import channel, components, in_tensor_order
+from fuxi_ens.channels import SUMS_24H, channel, components, in_tensor_order
 from fuxi_ens.config import Config
 from fuxi_ens.data.era5 import Frames
 from fuxi_ens.errors import UserError
 from fuxi_ens.files import write_atomic
-from fuxi_ens.forecast.layout import Layout, layout_of
+from fuxi_ens.forecast.layout import layout_of
 from fuxi_ens.forecast.shard import FieldMaker, Shard
 from fuxi_ens.forecast.sink import FailedMember, ForecastPlan, OpenSink, WorkItem
 from fuxi_ens.forecast.store_sink import open_store_sink
 from fuxi_ens.forecast.writer import BackgroundWriter
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.provenance import provenance
-from fuxi_ens.times import Leads, lead_times
+from fuxi_ens.stores.sums import parts_of, summed
+from fuxi_ens.times import Leads, hours, lead_times
 from fuxi_ens.verify.files import (
     given_up_path,
     is_complete,
@@ -84,7 +85,8 @@ class ScoresSink:
         self._writer = BackgroundWriter(_WAITING)
         self._impaired = False
         self._shard: Shard | None = None
-        self._cases: dict[str, list[Case]] = {}
+        self._cases: dict[str, dict[np.timedelta64, Case]] = {}
+        self._recent: dict[np.timedelta64, dict[str, Frames]] = {}
 
     def is_finished(self, item: WorkItem) -> bool:
         """Whether the statistics are there, or nothing can be scored. Raises StoreError for those of other settings."""
@@ -115,7 +117,7 @@ class ScoresSink:
         if self._impaired:
             return
         lead_time = self._steps[lead]
-        if lead_time in self._leads(item):
+        if lead_time in self._needed(item):
             chosen = ens_MCHW[:, self._columns]
             self._writer.submit(lambda: self._take(item, lead_time, numbers, chosen))
 
@@ -132,8 +134,18 @@ class ScoresSink:
 
     def _leads(self, item: WorkItem) -> Leads:
         """Scored lead times."""
-        known = item.init_time in self._sample.init_times
-        return self._sample.leads_of(item.init_time) if known else self._sample.lead_times[:0]
+        if item.init_time not in self._sample.init_times:
+            return self._sample.lead_times[:0]
+        return self._scorer.offered(item.init_time, self._sample.leads_of(item.init_time))
+
+    def _needed(self, item: WorkItem) -> Leads:
+        """Lead times that are scored, or part of a sum that is."""
+        leads = self._leads(item)
+        parts = [part for name in self._scorer.names for part in parts_of(name, self._offered(name, item))]
+        return np.unique(np.concatenate([leads, *parts]))
+
+    def _offered(self, name: str, item: WorkItem) -> Leads:
+        return self._scorer.system.offered(name, item.init_time, self._leads(item))
 
     def _path(self, item: WorkItem) -> Path:
         folder = RunPaths(self._plan.config.run.folder).scores
@@ -147,7 +159,7 @@ class ScoresSink:
 
     def _forget(self, item: WorkItem) -> None:
         self._note_path(item).unlink(missing_ok=True)
-        self._shard, self._cases = None, {name: [] for name in self._scorer.names}
+        self._shard, self._cases, self._recent = None, {name: {} for name in self._scorer.names}, {}
 
     def _take(self, item: WorkItem, lead_time: np.timedelta64, numbers: Sequence[int], chosen_MCHW: Frames) -> None:
         place = int(np.flatnonzero(self._layout.lead_times == lead_time)[0])
@@ -156,13 +168,32 @@ class ScoresSink:
         self._maker.fill(self._shard, place, numbers, chosen_MCHW)
         if self._shard.is_full:
             arrays, self._shard = dict(self._shard.take()), None
-            self._score(item.init_time, lead_time, arrays)
+            self._score(item, lead_time, arrays)
 
-    def _score(self, init_time: np.datetime64, lead_time: np.timedelta64, arrays: dict[str, Frames]) -> None:
-        when = init_time, lead_time
+    def _score(self, item: WorkItem, lead_time: np.timedelta64, arrays: dict[str, Frames]) -> None:
+        self._remember(lead_time, arrays)
         for name, cases in self._cases.items():
-            fields = [_field(self._layout, arrays, part)[self._first :] for part in components(name)]
-            cases.append(self._scorer.case_of_components(name, *when, fields))
+            if lead_time not in self._offered(name, item):
+                continue
+            fields = [self._field(arrays, part) for part in components(name)]
+            if name in SUMS_24H:
+                leads = [lead[0] for lead in parts_of(name, np.array([lead_time]))]
+                fields = [summed(name, (self._recent[lead][part] for lead in leads)) for part in components(name)]
+            cases[lead_time] = self._scorer.case_of_components(name, item.init_time, lead_time, fields)
+
+    def _remember(self, lead_time: np.timedelta64, arrays: dict[str, Frames]) -> None:
+        """Keep what later sums are made of, no longer than they need it."""
+        parts = {part for name in self._scorer.names if name in SUMS_24H for part in components(name)}
+        oldest = lead_time - hours(24)
+        self._recent = {lead: fields for lead, fields in self._recent.items() if lead > oldest}
+        self._recent[lead_time] = {part: self._field(arrays, part) for part in parts}
+
+    def _field(self, arrays: dict[str, Frames], name: str) -> Frames:
+        """Members of one channel at the one lead time, [M, H, W], without the control member."""
+        variable = next(v for v in self._layout.variables if name in {c.name for c in v.channels})
+        array = arrays[variable.name][self._first :, 0]
+        level = channel(name).level
+        return np.ascontiguousarray(array if level is None else array[:, variable.levels.index(level)])
 
     def _give_up(self, item: WorkItem, failed: Sequence[FailedMember]) -> None:
         note = {"identity": self._identity, "members": [asdict(member) for member in failed]}
@@ -178,11 +209,3 @@ class ScoresSink:
 def _lacks_members(ens_MCHW: Frames) -> bool:
     """Whether a member was given up: all its fields are NaN then, while others may only have gaps (see `Guard`)."""
     return bool(np.isnan(ens_MCHW[:, :, 0, 0]).all(axis=1).any())
-
-
-def _field(layout: Layout, arrays: dict[str, Frames], name: str) -> Frames:
-    """Members of one channel at the one lead time, [M, H, W]."""
-    variable = next(variable for variable in layout.variables if name in {c.name for c in variable.channels})
-    array = arrays[variable.name][:, 0]
-    level = channel(name).level
-    return np.ascontiguousarray(array if level is None else array[:, variable.levels.index(level)])

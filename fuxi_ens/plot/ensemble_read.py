@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
-from fuxi_ens.channels import CHANNELS_78, DERIVED_SPEED, HEADLINE, channel, components
+from fuxi_ens.channels import CHANNELS_78, HEADLINE, NEAR_GROUND_SPEED, channel, components
 from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.plot.fields import Case, Place, Stores, read_place
 from fuxi_ens.plot.snapshot import Snapshot
@@ -46,7 +46,7 @@ class Forecast:
 
     def names(self) -> tuple[str, ...]:
         """Channels and wind speeds that the store holds."""
-        return tuple(name for name in (*CHANNELS_78, *DERIVED_SPEED) if _holds(self.store, name))
+        return tuple(name for name in (*CHANNELS_78, *NEAR_GROUND_SPEED) if _holds(self.store, name))
 
     def name(self, asked: str) -> str:
         """A channel of the store. Raises UserError with the likely meaning and those there are."""

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MultipleLocator
 from numpy.typing import NDArray
 
-from fuxi_ens.channels import channel, components, file_units
+from fuxi_ens.channels import ACCUMULATION_HOURS, SUMS_24H, channel, components, file_units
 from fuxi_ens.stores.units import STANDARD_GRAVITY
 from fuxi_ens.times import Leads
 
@@ -144,7 +144,7 @@ def long_name(name: str) -> str:
     words = words.replace("_", " ")
     words = words[0].upper() + words[1:]
     if first.variable.accumulated:
-        words += " in 6 h"
+        words += " in 24 h" if name in SUMS_24H else f" in {ACCUMULATION_HOURS} h"
     return f"{words} at {first.level} hPa" if first.level else words
 
 

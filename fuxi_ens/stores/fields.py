@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuxi_ens import channels as vocabulary
-from fuxi_ens.channels import Channel
+from fuxi_ens.channels import ACCUMULATION_HOURS, Channel
 from fuxi_ens.cores import available_cores
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores.lazy import LazySource
@@ -23,7 +23,6 @@ from fuxi_ens.times import Times, hours
 
 Frames = NDArray[np.float32]
 
-ACCUMULATION_HOURS = 6
 _THREADS_PER_CORE_REMOTE = 4
 
 

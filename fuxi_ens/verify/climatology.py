@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fuxi_ens.channels import components
+from fuxi_ens.channels import SUMS_24H, components
 from fuxi_ens.config import ClimatologyConfig
 from fuxi_ens.errors import StoreError
+from fuxi_ens.stores.sums import whole
 from fuxi_ens.times import Leads, Times
 from fuxi_ens.verify.open import AnalysisStore
 from fuxi_ens.verify.points import Field
-from fuxi_ens.verify.systems import Role
+from fuxi_ens.verify.systems import Role, verifiable
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,24 @@ class Climatology:
         """The truth's store."""
         return self.truth.source
 
-    def offered(self, lead_times: Leads) -> Leads:
+    def offered(self, name: str, init_time: np.datetime64, lead_times: Leads) -> Leads:
         """All of them."""
-        return lead_times
+        return verifiable(name, init_time, lead_times, self.truth)
 
-    def member_times(self, valid_time: np.datetime64) -> Times:
-        """Times of the members for `valid_time`. Raises StoreError if there are fewer than 2."""
+    def member_times(self, name: str, valid_time: np.datetime64) -> Times:
+        """Times of the members for `valid_time`; all parts of a 24 h sum may be members.
+
+        Raises StoreError if there are fewer than 2.
+        """
         day = pd.Timestamp(valid_time)
         years = self.available.year.unique()
         centers = pd.DatetimeIndex([day + pd.DateOffset(years=int(year) - day.year) for year in years])
         times = (centers.to_numpy()[:, None] + self.offsets.to_numpy()).ravel()
         members = self.available.intersection(pd.DatetimeIndex(np.unique(times)))
+        members = members[whole(name, members.to_numpy(), self.available.to_numpy())]
         if len(members) < 2:
             raise StoreError(
-                f"climatology of {valid_time} has {len(members)} members in {self.source}, expected at least "
+                f"climatology of {name} at {valid_time} has {len(members)} members in {self.source}, expected at least "
                 "2; widen verify.climatology.periods or window_days, or make stride_days smaller"
             )
         result: Times = members.to_numpy().astype("datetime64[ns]")
@@ -69,10 +74,10 @@ class Climatology:
     def ensembles(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Field]:
         """Analyses, read anew for every valid time."""
         for valid_time in init_time + lead_times:
-            yield self.truth.fields(name, self.member_times(valid_time)).to_numpy()
+            yield self.truth.fields(name, self.member_times(name, valid_time)).to_numpy()
 
     def bytes_at_work(self, names: tuple[str, ...]) -> int:
-        """The most members there may be; twice that for wind speeds, which are made of two fields."""
+        """The most members there may be; twice that for wind speeds and sums, which are made of several fields."""
         most = len(self.available.year.unique()) * len(self.offsets)
-        fields = max(len(components(name)) for name in names)
+        fields = max(2 if name in SUMS_24H else len(components(name)) for name in names)
         return most * fields * self.truth.field_bytes

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from fuxi_ens.channels import components
+from fuxi_ens.channels import SUMS_24H, components
 from fuxi_ens.config import Config
 from fuxi_ens.verify.climatology import Climatology
 from fuxi_ens.verify.open import AnalysisStore, ForecastStore
@@ -48,7 +48,8 @@ def memory_needed(config: Config, systems: Sequence[System], tasks: int) -> Memo
 def memory_expected(config: Config, baseline: ForecastStore, truth: AnalysisStore, tasks: int) -> Memory:
     """Like `memory_needed` while the forecast is not there yet: its members, in the layout of our own stores."""
     names = config.verify.channels
-    fields = max(len(components(name)) for name in names) * max(config.forecast.members, 1)
+    second = any(name in SUMS_24H or len(components(name)) > 1 for name in names)
+    fields = (2 if second else 1) * max(config.forecast.members, 1)
     theirs = baseline.members * truth.field_bytes + baseline.scratch_bytes(names)
     climatology = Climatology.from_config(config.verify.climatology, truth, np.array([], "datetime64[ns]"))
     each = max(fields * truth.field_bytes, theirs, climatology.bytes_at_work(names))

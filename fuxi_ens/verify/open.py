@@ -2,10 +2,11 @@
 
 Behind the border `time, prediction_timedelta, number` in any order; here `init_time, lead_time`
 (timedelta64[ns]) or `valid_time`, and fields [..., latitude, longitude] north to south, eastward from 0.
-Fields are asked for by scored name (z500, tp, ws10m) and come in file units. Opened without Dask: verification
+Fields are asked for by scored name (z500, tp24, ws10m) and come in file units. Opened without Dask: verification
 parallelizes over whole blocks, and chunks inside such a task would only be scheduled twice.
 """
 
+import itertools
 import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from fuxi_ens.channels import Variable, channel, components
+from fuxi_ens.channels import SUMS_24H, Variable, channel, components
 from fuxi_ens.errors import StoreError
 from fuxi_ens.provenance import CONTROL_MEMBER, DRAWS
 from fuxi_ens.stores import Fields, OpenStore, open_store
@@ -24,6 +25,7 @@ from fuxi_ens.stores.ensembles import EnsembleReader
 from fuxi_ens.stores.finished import finished, impaired, is_ours
 from fuxi_ens.stores.names import accepted
 from fuxi_ens.stores.scratch import Scratch
+from fuxi_ens.stores.sums import cannot_be_negative, parts_of, summed, whole
 from fuxi_ens.times import Leads, Times, label
 
 log = logging.getLogger(__name__)
@@ -100,6 +102,18 @@ class ForecastStore(Store):
         """Lead times in the store, timedelta64[ns]."""
         return self.dataset["lead_time"].to_numpy()
 
+    def require(self, names: tuple[str, ...]) -> Self:
+        """Also raises StoreError where a 24 h sum lacks parts at all lead times."""
+        super().require(names)
+        leads = self.lead_times[self.lead_times > np.timedelta64(0)]
+        for name in names:
+            if not whole(name, leads, leads).any():
+                raise StoreError(
+                    f"{self.source} holds no four lead times 6 h apart, of which {name} would be the sum; it has "
+                    f"{leads.astype('timedelta64[h]').tolist()}; take {name} out of verify.channels"
+                )
+        return self
+
     @property
     def members(self) -> int:
         """Ensemble size M."""
@@ -153,8 +167,11 @@ class ForecastStore(Store):
 
     def ensemble(self, name: str, init_time: np.datetime64, lead_times: Leads) -> xr.DataArray:
         """Members of one forecast, [lead_time, number, latitude, longitude], in memory."""
-        values = self._read(name, init_time=init_time, lead_time=lead_times)
-        return values.transpose("lead_time", "number", *_HORIZONTAL)
+        parts = (
+            self._read(name, init_time=init_time, lead_time=part).assign_coords(lead_time=lead_times)
+            for part in parts_of(name, lead_times)
+        )
+        return summed(name, parts).transpose("lead_time", "number", *_HORIZONTAL)
 
     def ensemble_into(
         self, name: str, init_time: np.datetime64, lead_time: np.timedelta64, out: NDArray[np.float32]
@@ -163,19 +180,23 @@ class ForecastStore(Store):
 
         Decodes chunks of common layouts there and then, in this thread; others are read through xarray.
         """
-        parts = components(name)
-        self._fill(parts[0], init_time, lead_time, out)
-        if len(parts) > 1:
+        leads = [lead[0] for lead in parts_of(name, np.array([lead_time]))]
+        first, *further = itertools.product(components(name), leads)
+        self._fill(first[0], init_time, first[1], out)
+        for part, lead in further:
             other = _scratch.take(out.shape, out.dtype)
-            self._fill(parts[1], init_time, lead_time, other)
-            np.hypot(out, other, out=out)
+            self._fill(part, init_time, lead, other)
+            combine = np.add if name in SUMS_24H else np.hypot
+            combine(out, other, out=out)
+        if cannot_be_negative(name):
+            np.maximum(out, 0, out=out)
 
     def scratch_bytes(self, names: tuple[str, ...]) -> int:
         """Memory that a thread needs beside the result of `ensemble_into`."""
         field = self.members * self.dataset.sizes["latitude"] * self.dataset.sizes["longitude"] * _FLOAT
-        speed = max((field for name in names if len(components(name)) > 1), default=0)
+        second = max((field for name in names if name in SUMS_24H or len(components(name)) > 1), default=0)
         readers = [self._reader(part) for name in names for part in components(name)]
-        return speed + max(field if reader is None else reader.scratch_bytes for reader in readers)
+        return second + max(field if reader is None else reader.scratch_bytes for reader in readers)
 
     def _fill(self, name: str, init_time: np.datetime64, lead_time: np.timedelta64, out: NDArray[np.float32]) -> None:
         reader = self._reader(name)
@@ -242,6 +263,10 @@ class AnalysisStore(Store):
 
     def fields(self, name: str, valid_times: Times) -> xr.DataArray:
         """Analyses at `valid_times`, [valid_time, latitude, longitude], in memory."""
+        parts = (self._fields(name, part).assign_coords(valid_time=valid_times) for part in parts_of(name, valid_times))
+        return summed(name, parts)
+
+    def _fields(self, name: str, valid_times: Times) -> xr.DataArray:
         positions = self.dataset.indexes["valid_time"].get_indexer(pd.DatetimeIndex(valid_times))
         if (positions < 0).any():
             absent = valid_times[positions < 0]

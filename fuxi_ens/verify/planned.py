@@ -13,7 +13,7 @@ from fuxi_ens.times import Leads, Times, label
 from fuxi_ens.verify.files import given_up_path
 from fuxi_ens.verify.open import AnalysisStore
 from fuxi_ens.verify.points import Field
-from fuxi_ens.verify.systems import Role
+from fuxi_ens.verify.systems import Role, forecast_leads, verifiable
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +65,9 @@ class PlannedSystem:
         """Where the store would be."""
         return self.forecast.source
 
-    def offered(self, lead_times: Leads) -> Leads:
+    def offered(self, name: str, init_time: np.datetime64, lead_times: Leads) -> Leads:
         """Those of `lead_times` that the forecast has."""
-        return np.intersect1d(lead_times, self.forecast.lead_times)
+        return forecast_leads(name, verifiable(name, init_time, lead_times, self.truth), self.forecast.lead_times)
 
     def ensembles(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Field]:
         """Raises StoreError: there are no fields to be read."""

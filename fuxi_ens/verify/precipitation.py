@@ -1,4 +1,4 @@
-"""Accumulations of precipitation and the score SEEPS (verification.md 12.1, 12.2), on named dimensions."""
+"""The score SEEPS of precipitation (verification.md 12.2), on named dimensions."""
 
 from typing import Final
 
@@ -10,26 +10,6 @@ _DRIEST, _WETTEST = 0.85, 0.1
 DRY_6H_MM: Final = 0.1
 DRY_24H_MM: Final = 0.25
 """Amounts that still count as dry, after WeatherBench 2 and Haiden et al. 2012."""
-
-
-def accumulated(amount: xr.DataArray, hours: int = 24) -> xr.DataArray:
-    """Sums over the `hours` that end at each lead_time, same dimensions and units.
-
-    `amount` holds the sums over one step each, ending at its lead_time. NaN where the span begins before the first of
-    them, as before 24 h, or holds NaN. What is negative after the summation becomes zero: small negative amounts of a
-    step are part of the sum. Raises ValueError for lead times that are not one step apart, or do not fill the span.
-    """
-    leads = amount["lead_time"].to_numpy()
-    steps = np.unique(np.diff(leads))
-    if steps.size != 1 or steps[0] <= np.timedelta64(0):
-        raise ValueError(f"sums need at least two lead times at equal steps, got {leads.astype('timedelta64[h]')}")
-    count, rest = divmod(np.timedelta64(hours, "h"), steps[0])
-    if rest != np.timedelta64(0) or count < 1:
-        raise ValueError(f"{hours} h are no multiple of the step of {steps[0].astype('timedelta64[h]')}")
-    total = amount
-    for earlier in range(1, int(count)):
-        total = total + amount.shift(lead_time=earlier)
-    return total.clip(min=0.0)
 
 
 def seeps(

@@ -44,7 +44,7 @@ def verify(config: Config, out: Path, forecast_store: str, provenance: Provenanc
         work.File(system, init_time, leads, statistics_path(out, scorer.system.name, init_time))
         for system, scorer in enumerate(scorers)
         for init_time in sample.init_times
-        if (leads := scorer.system.offered(sample.leads_of(init_time))).size
+        if (leads := scorer.offered(init_time, sample.leads_of(init_time))).size
     ]
     identities = [_identity(scorer.system, config, forecast_store, provenance) for scorer in scorers]
     todo = [file for file in files if not is_complete(file.path, identities[file.system])]
@@ -91,7 +91,9 @@ def _score(
 def _write(scorer: Scorer, file: work.File, known: dict[work.CaseKey, Case], attributes: Provenance) -> None:
     # Cases of a climatology stay: other init times have the same valid times.
     take = known.__getitem__ if scorer.system.role == "climatology" else known.pop
-    cases = {name: [take(key) for key in file.keys(scorer, name)] for name in scorer.names}
+    cases = {
+        name: {lead_time: take(key) for lead_time, key in file.keys(scorer, name).items()} for name in scorer.names
+    }
     statistics = scorer.joined(cases, file.init_time, file.lead_times)
     write_statistics(file.path, statistics.assign_attrs(attributes))
 

@@ -41,6 +41,10 @@ class Case:
     members: int
 
 
+CasesByLead = Mapping[str, Mapping[np.timedelta64, Case]]
+"""By name and lead time."""
+
+
 @dataclass(frozen=True)
 class Scorer:
     """Scores one system. Threads may share it."""
@@ -66,18 +70,25 @@ class Scorer:
 
     def statistics(self, init_time: np.datetime64, lead_times: Leads) -> xr.Dataset:
         """Sums of one init_time at the `lead_times` that the system offers; see `joined`."""
-        lead_times = self.system.offered(lead_times)
-        return self.joined(
-            {name: self.cases(name, init_time, lead_times) for name in self.names}, init_time, lead_times
-        )
+        cases = {}
+        for name in self.names:
+            offered = self.system.offered(name, init_time, lead_times)
+            cases[name] = dict(zip(offered, self.cases(name, init_time, offered), strict=True))
+        return self.joined(cases, init_time, self.offered(init_time, lead_times))
 
-    def joined(self, cases: Mapping[str, Sequence[Case]], init_time: np.datetime64, lead_times: Leads) -> xr.Dataset:
-        """One case per name and lead time as a dataset: the families' sums [name, lead_time, region, ...].
+    def offered(self, init_time: np.datetime64, lead_times: Leads) -> Leads:
+        """Those of `lead_times` at which the system has any of the names."""
+        return np.unique(np.concatenate([self.system.offered(name, init_time, lead_times) for name in self.names]))
 
-        Beside them are `weight` [name, lead_time, region] and `members` [lead_time].
+    def joined(self, cases: CasesByLead, init_time: np.datetime64, lead_times: Leads) -> xr.Dataset:
+        """The cases of each name by lead time as a dataset: the families' sums [name, lead_time, region, ...].
+
+        Beside them are `weight` [name, lead_time, region] and `members` [lead_time]. A case that a name does not have,
+        like a 24 h sum at 6 h, has weight 0.
         """
-        rows = [cases[name] for name in self.names]
-        members = np.array([case.members for case in rows[0]], np.int32)
+        absent = _absent(cases)
+        rows = [[cases[name].get(lead_time, absent) for lead_time in lead_times] for name in self.names]
+        members = np.array([[case.members for case in row] for row in rows], np.int32).max(axis=0)
         result = xr.Dataset(
             {"weight": (DIMS, np.array([[case.weight for case in row] for row in rows]))},
             {"name": list(self.names), "lead_time": lead_times, "region": list(self.regions), "init_time": init_time},
@@ -187,6 +198,12 @@ class Scorer:
             f"{label(init_time)}, lead_time {lead_time / np.timedelta64(1, 'h'):g} h: it was never written, was lost, "
             f"or has blown up; delete {marker} if it is there, and run `fuxi-ens forecast` again"
         )
+
+
+def _absent(cases: CasesByLead) -> Case:
+    """No case: all sums 0, without members."""
+    some = next(case for by_lead in cases.values() for case in by_lead.values())
+    return Case({name: np.zeros_like(sums) for name, sums in some.sums.items()}, np.zeros_like(some.weight), 0)
 
 
 def _members_label(members: NDArray[np.int32]) -> str:

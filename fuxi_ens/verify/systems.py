@@ -10,7 +10,9 @@ from typing import Final, Literal, Protocol, get_args
 
 import numpy as np
 
+from fuxi_ens.channels import SUMS_24H
 from fuxi_ens.stores.scratch import Scratch
+from fuxi_ens.stores.sums import parts_of, whole
 from fuxi_ens.times import Leads
 from fuxi_ens.verify.open import AnalysisStore, ForecastStore
 from fuxi_ens.verify.points import Field
@@ -40,8 +42,8 @@ class System(Protocol):
     def truth(self) -> AnalysisStore:
         """Analysis it is verified against."""
 
-    def offered(self, lead_times: Leads) -> Leads:
-        """Those of `lead_times` that the system has."""
+    def offered(self, name: str, init_time: np.datetime64, lead_times: Leads) -> Leads:
+        """Those of `lead_times` at which the system and its truth have a scored name; of a sum, all of its parts."""
 
     def ensembles(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Field]:
         """Members [number, latitude, longitude] of a scored name for one of `lead_times` after the other.
@@ -67,9 +69,9 @@ class EnsembleSystem:
         """Store the ensembles come from."""
         return self.store.source
 
-    def offered(self, lead_times: Leads) -> Leads:
+    def offered(self, name: str, init_time: np.datetime64, lead_times: Leads) -> Leads:
         """Those of `lead_times` that are in the store."""
-        return np.intersect1d(lead_times, self.store.lead_times)
+        return forecast_leads(name, verifiable(name, init_time, lead_times, self.truth), self.store.lead_times)
 
     def ensembles(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Field]:
         """Each is decoded into the same memory."""
@@ -96,9 +98,11 @@ class Persistence:
         """The truth's store."""
         return self.truth.source
 
-    def offered(self, lead_times: Leads) -> Leads:
-        """All of them."""
-        return lead_times
+    def offered(self, name: str, init_time: np.datetime64, lead_times: Leads) -> Leads:
+        """All of them; no 24 h sums where the truth does not hold the 24 h before init_time."""
+        if not whole(name, np.array([init_time]), self.truth.valid_times)[0]:
+            return lead_times[:0]
+        return verifiable(name, init_time, lead_times, self.truth)
 
     def ensembles(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Field]:
         """The same field every time."""
@@ -108,3 +112,20 @@ class Persistence:
     def bytes_at_work(self, names: tuple[str, ...]) -> int:
         """One field."""
         return self.truth.field_bytes
+
+
+def verifiable(name: str, init_time: np.datetime64, lead_times: Leads, truth: AnalysisStore) -> Leads:
+    """Those of `lead_times` at which a scored name lies after init_time and in the truth as a whole.
+
+    The truth holds the valid times themselves (`sample.common_sample`); of a 24 h sum it must hold all parts.
+    """
+    if name not in SUMS_24H:
+        return lead_times
+    after = np.min(parts_of(name, lead_times), axis=0) > np.timedelta64(0)
+    known: Leads = lead_times[after & whole(name, init_time + lead_times, truth.valid_times)]
+    return known
+
+
+def forecast_leads(name: str, lead_times: Leads, stored: Leads) -> Leads:
+    """Those of `lead_times` at which a forecast with the lead times `stored` has a scored name."""
+    return lead_times[whole(name, lead_times, stored)]

@@ -56,10 +56,10 @@ class File:
     lead_times: Leads
     path: Path
 
-    def keys(self, scorer: Scorer, name: str) -> list["CaseKey"]:
-        """Which cases it is made of, one per lead time."""
-        role = scorer.system.role
-        return [key_of(role, self.system, name, self.init_time, lead) for lead in self.lead_times]
+    def keys(self, scorer: Scorer, name: str) -> dict[np.timedelta64, "CaseKey"]:
+        """Which cases it is made of, by lead time."""
+        role, leads = scorer.system.role, scorer.system.offered(name, self.init_time, self.lead_times)
+        return {lead: key_of(role, self.system, name, self.init_time, lead) for lead in leads}
 
 
 CaseKey = tuple[int, str, np.datetime64, np.timedelta64]
@@ -83,15 +83,15 @@ def plan(task: Task, scorers: Sequence[Scorer], files: Sequence[File]) -> tuple[
         file, scorer = files[index], scorers[files[index].system]
         for name in scorer.names:
             keys = file.keys(scorer, name)
-            needs[index].update(claimed[key] for key in keys if key in claimed)
-            fresh = np.flatnonzero([key not in claimed for key in keys])
+            needs[index].update(claimed[key] for key in keys.values() if key in claimed)
+            fresh = [lead for lead, key in keys.items() if key not in claimed]
             for start in range(0, len(fresh), LEADS_PER_ITEM):
                 part = fresh[start : start + LEADS_PER_ITEM]
                 number = len(items)
-                items.append(Item(task, number, file.system, name, file.init_time, file.lead_times[part]))
+                items.append(Item(task, number, file.system, name, file.init_time, np.array(part)))
                 needs[index].add(number)
                 if scorer.system.role == "climatology":
-                    claimed.update((keys[i], number) for i in part)
+                    claimed.update((keys[lead], number) for lead in part)
     return items, needs
 
 

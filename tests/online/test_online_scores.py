@@ -87,6 +87,8 @@ def ours(config):
             "forecast__control": True,
             "forecast__keep_bits": {"u10m": 5},
         },
+        {"verify__channels": ["tp24", "z500", "tp", "t2m"], "forecast__steps": 6, "forecast__keep_bits": {"tp": 5}},
+        {"verify__channels": ["z500", "t2m", "tp24"], "forecast__control": True},
     ],
     ids=[
         "plain",
@@ -96,6 +98,8 @@ def ours(config):
         "wind from components",
         "maps",
         "all that needs components",
+        "sums over a day",
+        "sums without the control member",
     ],
 )
 def test_online_files_are_those_of_the_store(make, changes):

@@ -1,53 +1,10 @@
-"""Accumulations and SEEPS: values by hand, theorems of the matrix, values that lie on a bound."""
+"""SEEPS: values by hand, theorems of the matrix, values that lie on a bound."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import xarray as xr
 
-from fuxi_ens.verify.precipitation import DRY_24H_MM, accumulated, seeps
-
-
-def amounts(values, hours=(6, 12, 18, 24, 30)):
-    return xr.DataArray(values, {"lead_time": pd.to_timedelta(hours, unit="h")}, "lead_time")
-
-
-def test_accumulation_ends_at_the_lead_time_and_is_nan_before():
-    result = accumulated(amounts([1.0, 2.0, 3.0, 4.0, 5.0]))
-    np.testing.assert_array_equal(result, [np.nan, np.nan, np.nan, 10.0, 14.0])
-
-
-def test_negative_amounts_are_part_of_the_sum_and_clipped_after_it():
-    result = accumulated(amounts([3.0, -1.0, 0.0, 0.0, -1.0]))
-    np.testing.assert_array_equal(result[3:], [2.0, 0.0])
-
-
-def test_a_span_that_begins_before_the_first_lead_time_is_nan():
-    result = accumulated(amounts([1.0, 1.0, 1.0, 1.0], (30, 36, 42, 48)))
-    np.testing.assert_array_equal(result, [np.nan, np.nan, np.nan, 4.0])
-
-
-def test_accumulation_over_one_step_is_the_amount_itself():
-    np.testing.assert_array_equal(accumulated(amounts([1.0, -2.0, 0.5, 0.0, 3.0]), 6), [1.0, 0.0, 0.5, 0.0, 3.0])
-
-
-def test_a_gap_in_the_amounts_reaches_every_sum_that_holds_it():
-    values = [1.0, np.nan, 1.0, 1.0, 1.0, 1.0]
-    assert np.isnan(accumulated(amounts(values, (6, 12, 18, 24, 30, 36)))).values.tolist() == [True] * 5 + [False]
-
-
-@pytest.mark.parametrize(
-    ("leads", "hours", "message"),
-    [
-        ((6, 12, 24), 24, "equal steps"),
-        ((6,), 24, "two lead times"),
-        ((12, 6), 24, "equal steps"),
-        ((10, 20), 24, "no multiple"),
-    ],
-)
-def test_lead_times_that_cannot_be_summed_are_refused(leads, hours, message):
-    with pytest.raises(ValueError, match=message):
-        accumulated(amounts(np.ones(len(leads)), leads), hours)
+from fuxi_ens.verify.precipitation import DRY_24H_MM, seeps
 
 
 def field(*values):

@@ -113,10 +113,10 @@ def test_climatology_members_never_come_from_verified_times(world):
     )
     for valid_time in sample.valid_times:
         for system in (climatology, greedy):
-            members = system.member_times(valid_time)
+            members = system.member_times("z500", valid_time)
             assert not np.isin(members, sample.valid_times).any()
             assert len(set(pd.DatetimeIndex(members).hour)) == 1
-        assert set(pd.DatetimeIndex(climatology.member_times(valid_time)).year) == {2017, 2018}
+        assert set(pd.DatetimeIndex(climatology.member_times("z500", valid_time)).year) == {2017, 2018}
     # 24 and 29 December are in no period of the store: fewer members, no error.
     assert len(climatology.member_times(np.datetime64("2019-01-03T00", "ns"))) == 6
     with pytest.raises(StoreError, match=r"expected at least 2.*widen"):

@@ -6,11 +6,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fuxi_ens.channels import CHANNELS_78, Variable, channel
+from fuxi_ens.channels import ACCUMULATION_HOURS, CHANNELS_78, Variable, channel
 from fuxi_ens.data.audit.report import Extent, Problem, VariableLayout
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores import OpenStore, StoredArray
-from fuxi_ens.stores.fields import ACCUMULATION_HOURS
 from fuxi_ens.times import Times, hours, label
 
 

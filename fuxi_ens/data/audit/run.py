@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fuxi_ens.channels import CHANNELS_78, channel
+from fuxi_ens.channels import ACCUMULATION_HOURS, CHANNELS_78, channel
 from fuxi_ens.cluster import dask_client, reader_threads, run_tasks, worker_count
 from fuxi_ens.config import DaskConfig
 from fuxi_ens.data.audit.axis import AxisReport, audit_axis
@@ -24,7 +24,6 @@ from fuxi_ens.data.audit.report import Audit, Problem
 from fuxi_ens.errors import StoreError
 from fuxi_ens.progress import progress
 from fuxi_ens.stores import Fields, OpenStore, open_store
-from fuxi_ens.stores.fields import ACCUMULATION_HOURS
 from fuxi_ens.times import Times
 
 _MOST_SUSPECTS: Final = 200

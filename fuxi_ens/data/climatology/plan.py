@@ -193,7 +193,7 @@ class Place:
 
 
 def _with_speeds(channels: tuple[str, ...]) -> tuple[str, ...]:
-    speeds = tuple(name for name, parts in vocabulary.DERIVED_SPEED.items() if set(parts) <= set(channels))
+    speeds = tuple(name for name, parts in vocabulary.NEAR_GROUND_SPEED.items() if set(parts) <= set(channels))
     return (*channels, *speeds)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fuxi_ens.channels import DERIVED_SPEED, LEVELS_13, SURFACE
+from fuxi_ens.channels import LEVELS_13, NEAR_GROUND_SPEED, SURFACE
 from fuxi_ens.data.plausible.finding import Finding, Scene
 
 Field = NDArray[np.float64]
@@ -146,7 +146,7 @@ def _balances(scene: Scene) -> Iterator[_Balance]:
     if len(latitude) < 3 or len(longitude) < 3:
         return
     pairs = [(f"z{level}", f"u{level}", f"v{level}", 1.0) for level in LEVELS_13]
-    near_ground = [(_SURFACE_PRESSURE, u, v, _AIR_DENSITY) for u, v in DERIVED_SPEED.values()]
+    near_ground = [(_SURFACE_PRESSURE, u, v, _AIR_DENSITY) for u, v in NEAR_GROUND_SPEED.values()]
     for mass, u, v, density in (*pairs, *near_ground):
         if mass not in scene.fields:
             continue

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fuxi_ens.channels import DERIVED_SPEED, Channel, channel
+from fuxi_ens.channels import NEAR_GROUND_SPEED, Channel, channel
 from fuxi_ens.data.plausible.finding import Finding, Scene, area_mean
 from fuxi_ens.stores.units import STANDARD_GRAVITY
 
@@ -66,7 +66,7 @@ MISTAKES: Final = MappingProxyType(
 """By model units: number * factor + offset would be right if the store were in the unit that the words name."""
 
 _LARGEST_RMS: Final = MappingProxyType(
-    dict(zip(itertools.chain(*DERIVED_SPEED.values()), (8.8, 7.5, 11.5, 10.0), strict=True))
+    dict(zip(itertools.chain(*NEAR_GROUND_SPEED.values()), (8.8, 7.5, 11.5, 10.0), strict=True))
 )
 """m s-1 over the globe, of u and v at 10 m and 100 m. At 10 m GFS has 5.6 and 4.8, the nature run at most 6.9 and 5.9;
 in knots GFS has 10.8 and 9.3."""

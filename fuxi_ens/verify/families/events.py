@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from fuxi_ens.channels import PRECIPITATION, channel
+from fuxi_ens.channels import PRECIPITATION, channel, components
 from fuxi_ens.config import VerifyConfig
 from fuxi_ens.grid import Float
 from fuxi_ens.verify import events
@@ -160,7 +160,7 @@ class QuantileEvents(EventTables):
 
     def _event(self, block: Block, quantile: float) -> Event:
         threshold = climatology_of(block).quantile(quantile)
-        dry = (threshold <= 0) if is_precipitation(block.name) else np.zeros(threshold.shape, bool)
+        dry = (threshold <= 0) if block.name in PRECIPITATION else np.zeros(threshold.shape, bool)
         return Event(threshold, is_above(quantile), ~(np.isnan(threshold) | dry))
 
     @classmethod
@@ -171,7 +171,7 @@ class QuantileEvents(EventTables):
 
 @dataclass(frozen=True)
 class PrecipitationEvents(EventTables):
-    """Precipitation strictly above fixed amounts; the reference is the frequency in the sample."""
+    """Precipitation over 6 h or 24 h strictly above fixed amounts; the reference is the frequency in the sample."""
 
     amounts_mm: tuple[float, ...]
 
@@ -192,9 +192,9 @@ class PrecipitationEvents(EventTables):
 
     def events_of(self, block: Block) -> Sequence[Event] | None:
         """One per amount, in file units; None for anything but precipitation."""
-        if not is_precipitation(block.name):
+        if block.name not in PRECIPITATION:
             return None
-        factor = channel(PRECIPITATION).variable.to_model
+        factor = channel(components(block.name)[0]).variable.to_model
         everywhere = np.ones(block.truth.shape, bool)
         return [
             Event(np.full(block.truth.shape, amount / factor, block.truth.dtype), True, everywhere)
@@ -204,12 +204,7 @@ class PrecipitationEvents(EventTables):
     @classmethod
     def has_events(cls, name: str) -> bool:
         """Precipitation only."""
-        return is_precipitation(name)
-
-
-def is_precipitation(name: str) -> bool:
-    """Whether a scored name is an amount of precipitation."""
-    return name == PRECIPITATION
+        return name in PRECIPITATION
 
 
 def _tables(block: Block, event: Event) -> tuple[Float, Float]:
