@@ -4,7 +4,7 @@ Names without a sum pass through: they are made of the one field at their time.
 """
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Final, TypeVar
 
@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from fuxi_ens.channels import ACCUMULATION_HOURS, PRECIPITATION, SUMS_24H
+from fuxi_ens.errors import StoreError
 from fuxi_ens.times import Leads, Times, hours
 
 _SPAN_HOURS: Final = 24
@@ -33,6 +34,18 @@ def whole(name: str, times: Axis, available: Axis) -> NDArray[np.bool_]:
     """At which of `times` or lead times all parts are among those `available`, [time]."""
     found = [np.isin(part, available) for part in parts_of(name, times)]
     return np.asarray(np.logical_and.reduce(found))
+
+
+def require_whole(names: Sequence[str], lead_times: Leads, source: str) -> None:
+    """Raise StoreError for a sum that is whole at none of the `lead_times` after 0."""
+    leads = lead_times[lead_times > np.timedelta64(0)]
+    for name in names:
+        if not whole(name, leads, leads).any():
+            found = [f"{lead / np.timedelta64(1, 'h'):g}" for lead in leads]
+            raise StoreError(
+                f"{source} holds no four lead times 6 h apart, of which {name} would be the sum; it has "
+                f"{', '.join(found)} h; take {name} out of verify.channels"
+            )
 
 
 def summed(name: str, parts: Iterable[Array]) -> Array:

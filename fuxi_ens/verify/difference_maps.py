@@ -78,6 +78,9 @@ def _of_lead(ours: Series, theirs: Series, lead: int, settings: SignificanceConf
     pairs = [(time, ours[time][lead], theirs[time][lead]) for time in sorted(ours.keys() & theirs.keys())]
     known = [(time, a, b) for time, a, b in pairs if np.isfinite(a - b).any()]
     times = np.array([time for time, _, _ in known])
+    if not known:
+        nothing = np.full(pairs[0][1].shape, np.nan)
+        return {"difference": nothing, "reference": nothing, "significant": nothing > 0, "count": np.array(0)}
     reference = np.mean([b for _, _, b in known], axis=0, dtype=np.float64)
     series = np.stack([np.subtract(a, b, dtype=np.float64) for _, a, b in known])
     significant = _significant(series.reshape(len(series), -1), times, settings).reshape(reference.shape)

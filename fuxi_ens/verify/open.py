@@ -23,16 +23,13 @@ from fuxi_ens.provenance import CONTROL_MEMBER, DRAWS
 from fuxi_ens.stores import Fields, OpenStore, open_store
 from fuxi_ens.stores.ensembles import EnsembleReader
 from fuxi_ens.stores.finished import finished, impaired, is_ours
-from fuxi_ens.stores.names import accepted
 from fuxi_ens.stores.scratch import Scratch
-from fuxi_ens.stores.sums import cannot_be_negative, parts_of, summed, whole
+from fuxi_ens.stores.sums import cannot_be_negative, parts_of, require_whole, summed
 from fuxi_ens.times import Leads, Times, label
+from fuxi_ens.verify.dimensions import ANALYSIS_NAMES, FORECAST_NAMES, HORIZONTAL, normalized
 
 log = logging.getLogger(__name__)
 
-_FORECAST_NAMES: Final = {"time": "init_time", "prediction_timedelta": "lead_time", "number": "number"}
-_ANALYSIS_NAMES: Final = {"time": "valid_time"}
-_HORIZONTAL: Final = ("latitude", "longitude")
 _FLOAT: Final = 4
 _scratch = Scratch()
 
@@ -48,8 +45,8 @@ class Store:
     @property
     def grid(self) -> str:
         """Height, width, first latitude and longitude; equal for stores whose fields can be compared point by point."""
-        height, width = (self.dataset.sizes[dim] for dim in _HORIZONTAL)
-        north, west = (float(self.dataset[dim][0]) for dim in _HORIZONTAL)
+        height, width = (self.dataset.sizes[dim] for dim in HORIZONTAL)
+        north, west = (float(self.dataset[dim][0]) for dim in HORIZONTAL)
         return f"{height}x{width} from {north:.6g}N {west:.6g}E"
 
     def require(self, names: tuple[str, ...]) -> Self:
@@ -105,13 +102,7 @@ class ForecastStore(Store):
     def require(self, names: tuple[str, ...]) -> Self:
         """Also raises StoreError where a 24 h sum lacks parts at all lead times."""
         super().require(names)
-        leads = self.lead_times[self.lead_times > np.timedelta64(0)]
-        for name in names:
-            if not whole(name, leads, leads).any():
-                raise StoreError(
-                    f"{self.source} holds no four lead times 6 h apart, of which {name} would be the sum; it has "
-                    f"{leads.astype('timedelta64[h]').tolist()}; take {name} out of verify.channels"
-                )
+        require_whole(names, self.lead_times, self.source)
         return self
 
     @property
@@ -171,7 +162,7 @@ class ForecastStore(Store):
             self._read(name, init_time=init_time, lead_time=part).assign_coords(lead_time=lead_times)
             for part in parts_of(name, lead_times)
         )
-        return summed(name, parts).transpose("lead_time", "number", *_HORIZONTAL)
+        return summed(name, parts).transpose("lead_time", "number", *HORIZONTAL)
 
     def ensemble_into(
         self, name: str, init_time: np.datetime64, lead_time: np.timedelta64, out: NDArray[np.float32]
@@ -276,8 +267,8 @@ class AnalysisStore(Store):
                 "another truth"
             )
         values = self._reader(name).read(positions)
-        coords = {"valid_time": valid_times, **{dim: self.dataset[dim].to_numpy() for dim in _HORIZONTAL}}
-        dims = ("valid_time", *_HORIZONTAL)
+        coords = {"valid_time": valid_times, **{dim: self.dataset[dim].to_numpy() for dim in HORIZONTAL}}
+        dims = ("valid_time", *HORIZONTAL)
         parts = [xr.DataArray(values[:, part], coords, dims) for part in range(values.shape[1])]
         return _combined(parts).rename(name)
 
@@ -294,7 +285,7 @@ class AnalysisStore(Store):
 def open_forecast(source: str) -> ForecastStore:
     """Open an ensemble store. Raises StoreError if it cannot be opened or is not in the layout above."""
     opened = open_store(source)
-    dataset = _normalized(opened, _FORECAST_NAMES)
+    dataset = normalized(opened, FORECAST_NAMES)
     if dataset["lead_time"].dtype.kind != "m":
         raise StoreError(
             f"{opened.source}: prediction_timedelta is {dataset['lead_time'].dtype}, expected a time span; "
@@ -306,26 +297,9 @@ def open_forecast(source: str) -> ForecastStore:
 def open_analysis(source: str) -> AnalysisStore:
     """Open an analysis. Raises StoreError if it cannot be opened or is not in the layout above."""
     opened = open_store(source)
-    return AnalysisStore(opened.source, _normalized(opened, _ANALYSIS_NAMES), opened)
+    return AnalysisStore(opened.source, normalized(opened, ANALYSIS_NAMES), opened)
 
 
 def _combined(parts: list[xr.DataArray]) -> xr.DataArray:
     """The speed of a derived wind is taken per member and time, before any average."""
     return parts[0] if len(parts) == 1 else xr.ufuncs.hypot(*parts)
-
-
-def _normalized(opened: OpenStore, names: dict[str, str]) -> xr.Dataset:
-    dataset = opened.dataset
-    missing = [dim for dim in (*names, *_HORIZONTAL) if dim not in dataset.dims]
-    if missing:
-        needed = "; ".join(accepted(dim) for dim in missing)
-        raise StoreError(
-            f"{opened.source} lacks the dimensions {missing}; it has {dict(dataset.sizes)}, expected WeatherBench 2. "
-            f"Give it, of length 1 if need be, one that is called: {needed}"
-        )
-    # Forecasts of some archives carry init_time + lead_time as a further coordinate.
-    dataset = dataset.drop_vars("valid_time", errors="ignore").rename(names)
-    for dim in (*names.values(), *_HORIZONTAL):
-        if dim != "number" and not (dim in dataset.indexes and dataset.indexes[dim].is_unique):
-            raise StoreError(f"{opened.source}: the coordinate {dim} is absent or holds duplicates; rewrite the store")
-    return dataset

@@ -201,9 +201,11 @@ class Scorer:
 
 
 def _absent(cases: CasesByLead) -> Case:
-    """No case: all sums 0, without members."""
+    """No case: weight 0, sums NaN, because those of whole maps have no weight that says so."""
     some = next(case for by_lead in cases.values() for case in by_lead.values())
-    return Case({name: np.zeros_like(sums) for name, sums in some.sums.items()}, np.zeros_like(some.weight), 0)
+    return Case(
+        {name: np.full_like(sums, np.nan) for name, sums in some.sums.items()}, np.zeros_like(some.weight), members=0
+    )
 
 
 def _members_label(members: NDArray[np.int32]) -> str:

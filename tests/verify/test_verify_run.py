@@ -118,16 +118,16 @@ def test_climatology_members_never_come_from_verified_times(world):
             assert len(set(pd.DatetimeIndex(members).hour)) == 1
         assert set(pd.DatetimeIndex(climatology.member_times("z500", valid_time)).year) == {2017, 2018}
     # 24 and 29 December are in no period of the store: fewer members, no error.
-    assert len(climatology.member_times(np.datetime64("2019-01-03T00", "ns"))) == 6
+    assert len(climatology.member_times("z500", np.datetime64("2019-01-03T00", "ns"))) == 6
     with pytest.raises(StoreError, match=r"expected at least 2.*widen"):
-        climatology.member_times(np.datetime64("2019-06-01T00", "ns"))
+        climatology.member_times("z500", np.datetime64("2019-06-01T00", "ns"))
 
 
 def test_leap_day_has_a_climatology(world):
     systems, _ = open_systems(world.config(), world.forecast_store)
     available = pd.DatetimeIndex(["2017-02-28", "2018-02-28", "2018-03-01"])
     climatology = type(systems[2])(systems[2].truth, available, pd.to_timedelta([0], unit="D"))
-    members = climatology.member_times(np.datetime64("2020-02-29", "ns"))
+    members = climatology.member_times("z500", np.datetime64("2020-02-29", "ns"))
     assert pd.DatetimeIndex(members).strftime("%Y-%m-%d").tolist() == ["2017-02-28", "2018-02-28"]
 
 

@@ -8,6 +8,7 @@ from verify_world import GRID, PROVENANCE, World, hours, make_config, write
 
 from fuxi_ens.errors import StoreError
 from fuxi_ens.stores.sums import parts_of, whole
+from fuxi_ens.verify.difference_maps import difference_maps
 from fuxi_ens.verify.files import read_statistics
 from fuxi_ens.verify.open import open_analysis, open_forecast
 from fuxi_ens.verify.opened import open_systems
@@ -151,6 +152,17 @@ def test_a_card_of_sums_alone_begins_with_the_first_whole_one(world):
     data = statistics(world, channels=["tp24"])["ours"]
     np.testing.assert_array_equal(data["lead_time"], hours(24, 30, 36))
     assert (data["members"] == 4).all()
+
+
+def test_maps_of_a_sum_are_empty_where_it_is_not_whole(world):
+    settings = {"scores": ["ensemble", "maps"], "map_lead_hours": [12, 24], "map_degrees": 45.0}
+    data = statistics(world, channels=["tp24", "tp"], **settings)
+    found = difference_maps([world.folder / "scores-tp24-tp"], data, config(world).verify.significance)[
+        "ours", "theirs"
+    ]
+    known = np.isfinite(found["difference"]).any(["latitude", "longitude"])
+    assert known.sel(name="tp24").values.tolist() == [False, True]
+    assert known.sel(name="tp").values.tolist() == [True, True]
 
 
 def test_other_names_do_not_change_beside_a_sum(world):
