@@ -1,14 +1,15 @@
 """The only place where verification reads stores: forecasts and analyses, whatever the archive (`fuxi_ens.stores`).
 
-Behind the border `time, prediction_timedelta, number` in any order; here `init_time, lead_time`
-(timedelta64[ns]) or `valid_time`, and fields [..., latitude, longitude] north to south, eastward from 0.
-Fields are asked for by scored name (z500, tp24, ws10m) and come in file units. Opened without Dask: verification
-parallelizes over whole blocks, and chunks inside such a task would only be scheduled twice.
+Behind the border `time, prediction_timedelta, number` in any order; here `init_time, lead_time` (timedelta64[ns]) or
+`valid_time`, and fields [..., latitude, longitude] north to south, eastward from 0. Fields are asked for by scored name
+(z500, tp24, ws10m) and come in file units; wind speeds are taken per member and time, before any average. Opened
+without Dask: verification parallelizes over whole blocks, and chunks inside such a task would be scheduled twice.
 """
 
 import itertools
 import logging
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -177,8 +178,7 @@ class ForecastStore(Store):
         for part, lead in further:
             other = _scratch.take(out.shape, out.dtype)
             self._fill(part, init_time, lead, other)
-            combine = np.add if name in SUMS_24H else np.hypot
-            combine(out, other, out=out)
+            (np.add if name in SUMS_24H else np.hypot)(out, other, out=out)
         if cannot_be_negative(name):
             np.maximum(out, 0, out=out)
 
@@ -220,7 +220,7 @@ class ForecastStore(Store):
             parts = [self._variable(part).sel(labels).load() for part in components(name)]
         except KeyError as error:
             raise StoreError(f"{self.source} has no {name} for {labels}: {error}") from error
-        return _combined(parts).reset_coords(drop=True).rename(name)
+        return reduce(xr.ufuncs.hypot, parts).reset_coords(drop=True).rename(name)
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ class AnalysisStore(Store):
         coords = {"valid_time": valid_times, **{dim: self.dataset[dim].to_numpy() for dim in HORIZONTAL}}
         dims = ("valid_time", *HORIZONTAL)
         parts = [xr.DataArray(values[:, part], coords, dims) for part in range(values.shape[1])]
-        return _combined(parts).rename(name)
+        return reduce(xr.ufuncs.hypot, parts).rename(name)
 
     def _names(self, variable: Variable) -> tuple[str, ...]:
         """Hourly accumulations are summed over 6 hours where the sums are not stored."""
@@ -298,8 +298,3 @@ def open_analysis(source: str) -> AnalysisStore:
     """Open an analysis. Raises StoreError if it cannot be opened or is not in the layout above."""
     opened = open_store(source)
     return AnalysisStore(opened.source, normalized(opened, ANALYSIS_NAMES), opened)
-
-
-def _combined(parts: list[xr.DataArray]) -> xr.DataArray:
-    """The speed of a derived wind is taken per member and time, before any average."""
-    return parts[0] if len(parts) == 1 else xr.ufuncs.hypot(*parts)
