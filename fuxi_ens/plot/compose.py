@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from fuxi_ens.plot import curves, text
-from fuxi_ens.plot.diagrams import event_kinds, has_spectra, reliability_diagrams, spectra
+from fuxi_ens.plot.diagrams import has_spectra, spectra
 from fuxi_ens.plot.difference_maps import difference_maps
+from fuxi_ens.plot.event_diagrams import event_kinds, reliability_diagrams, roc_diagrams, value_diagrams
 from fuxi_ens.plot.explorer import explorer_json
 from fuxi_ens.plot.fields import Case, Place
 from fuxi_ens.plot.maps import forecast_maps
@@ -20,6 +22,18 @@ from fuxi_ens.plot.scorecard import scorecard
 from fuxi_ens.plot.style import in_sentence, lead_label, long_name, system_label
 from fuxi_ens.plot.summary import fine_print, headline, headline_cards, number_table, won_against
 from fuxi_ens.plot.table import Scores
+
+_EVENT_DIAGRAMS: Final = (
+    (
+        "reliability",
+        "Reliability",
+        text.RELIABILITY,
+        reliability_diagrams,
+        "Reliability diagrams of events: observed frequency against forecast probability",
+    ),
+    ("roc", "Hits and false alarms", text.ROC, roc_diagrams, "ROC of events: hit rate against false-alarm rate"),
+    ("value", "Value for users", text.VALUE, value_diagrams, "Relative economic value against the cost-loss ratio"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,15 +206,10 @@ def _diagram_sections(evidence: Evidence) -> list[Section]:
     styles = {system: evidence.scores.style(system) for system in shown}
     day, region = lead_label(lead_time), evidence.scores.region
     sections = []
-    reliability = [
-        Picture(
-            reliability_diagrams(shown, styles, kind, region, lead_time),
-            f"Reliability diagrams of events at {day}: observed frequency against forecast probability.",
-        )
-        for kind in event_kinds(shown, region, lead_time)
-    ]
-    if reliability:
-        sections.append(Section("reliability", f"Reliability, {day}", text.RELIABILITY, reliability))
+    kinds = event_kinds(shown, region, lead_time)
+    for anchor, title, words, draw, alt in _EVENT_DIAGRAMS if kinds else ():
+        pictures = [Picture(draw(shown, styles, kind, region, lead_time), f"{alt} at {day}.") for kind in kinds]
+        sections.append(Section(anchor, f"{title}, {day}", words, pictures))
     spectral = {system: data for system, data in shown.items() if "power_truth" in data}
     if has_spectra(spectral, lead_time):
         picture = Picture(spectra(spectral, styles, lead_time), f"Power by spherical-harmonic degree at {day}.")

@@ -40,7 +40,18 @@ RANKS: Final = (
 )
 RELIABILITY: Final = (
     "How often an event happened when it was forecast with a given probability. On the diagonal the probability can be "
-    "taken at its word; a flatter line is too sure of itself. Larger dots stand for more forecasts."
+    "taken at its word; a flatter line is too sure of itself. Bars about the diagonal hold 95 % of the points of a "
+    "forecast that is reliable, judged by the scatter of init times; a point outside of its bar is more than chance. "
+    "The inset shows how the forecasts share the probabilities, from 0.1 % to all of them."
+)
+ROC: Final = (
+    "Who warns when at least so many members are in the event hits some events and gives some false alarms; one point "
+    "for each number of members. The nearer to the upper left corner the better; on the diagonal warnings know "
+    "nothing. Calibration does not matter here."
+)
+VALUE: Final = (
+    "What a user gains who can protect at a cost against a loss: 1 with a perfect forecast, 0 by knowing only how "
+    "often the event happens. Each user takes the best number of members for their ratio of cost and loss."
 )
 SPECTRA: Final = (
     "Variance by scale: large degrees are small scales. Members should have the power of the truth; below it they are "

@@ -124,12 +124,8 @@ def reliability_curve(table: Tables, classes: int | None = None) -> xr.Dataset:
     a class that was never forecast; `weight` is the share of the cases. None makes each k / M a class; otherwise they
     are `classes` of equal width, closed below, the last on both sides.
     """
-    members = table.members
-    number = members + 1 if classes is None else classes
-    index = np.arange(members + 1)
-    if classes is not None:
-        # In integers: 0.3 is 2.9999... tenths in floating point.
-        index = np.minimum(index * classes // members, classes - 1)
+    number = table.members + 1 if classes is None else classes
+    index = np.arange(number) if classes is None else class_index(table.members, classes)
     belongs = xr.DataArray(index[:, None] == np.arange(number), dims=(COUNT, "probability_class"))
     weight = (table.forecasts * belongs).sum(COUNT, skipna=False)
     return xr.Dataset(
@@ -140,6 +136,11 @@ def reliability_curve(table: Tables, classes: int | None = None) -> xr.Dataset:
         },
         {"probability_class": np.arange(number)},
     )
+
+
+def class_index(members: int, classes: int) -> NDArray[np.intp]:
+    """Class of the probability k / `members`, [count]; in integers, since 0.3 is 2.9999... tenths in floating point."""
+    return np.minimum(np.arange(members + 1) * classes // members, classes - 1)
 
 
 def roc(table: Tables) -> Roc:

@@ -7,7 +7,8 @@ import pytest
 import xarray as xr
 
 from fuxi_ens.plot.compose import Evidence, _diagram_sections
-from fuxi_ens.plot.diagrams import event_kinds, reliability_diagrams, spectra
+from fuxi_ens.plot.diagrams import spectra
+from fuxi_ens.plot.event_diagrams import event_kinds, reliability_diagrams, roc_diagrams, value_diagrams
 from fuxi_ens.plot.style import ROLE_STYLES
 from fuxi_ens.times import hours
 
@@ -18,13 +19,13 @@ CLASSES = np.arange(10)
 def curves_of(skew: float) -> xr.Dataset:
     """As of `verify.scorecard.curves`: two names, of which one has no event and no spectrum; one lead time."""
     probability = (CLASSES + 0.5) / 10
-    shape = ("name", "lead_time", "region", "quantile_event", "probability_class")
-    blank = np.full((2, 1, 1, 2, 10), np.nan)
 
-    def spread(values: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-        result = blank.copy()
+    def spread(values: np.ndarray, dim: str = "probability_class") -> tuple[tuple[str, ...], np.ndarray]:
+        result = np.full((2, 1, 1, 2, len(values)), np.nan)
         result[0] = values
-        return shape, result
+        return ("name", "lead_time", "region", "quantile_event", dim), result
+
+    warned = np.linspace(0, 1, 22)
 
     degree = np.arange(1, 33)
     power = np.stack([degree**-3.0, np.full(32, np.nan)])[:, None]
@@ -33,7 +34,11 @@ def curves_of(skew: float) -> xr.Dataset:
         {
             "quantile_event_reliability_forecast_probability": spread(probability),
             "quantile_event_reliability_observed_frequency": spread(probability * skew),
-            "quantile_event_reliability_weight": spread(np.full(10, 0.1)),
+            "quantile_event_reliability_weight": spread(0.5 ** np.arange(1, 11)),
+            "quantile_event_reliability_consistency": spread(np.full(10, 0.05)),
+            "quantile_event_roc_hit_rate": spread(warned**0.3 * skew, "threshold"),
+            "quantile_event_roc_false_alarm_rate": spread(warned, "threshold"),
+            "quantile_event_relative_value": spread(np.full(4, skew / 2), "cost_loss"),
             "power_members": (spectrum, power * skew),
             "power_mean": (spectrum, power * skew / 2),
             "power_truth": (spectrum, power),
@@ -45,6 +50,8 @@ def curves_of(skew: float) -> xr.Dataset:
             "quantile_event": ["above_q90", "above_q95"],
             "probability_class": CLASSES,
             "degree": degree,
+            "threshold": np.arange(21, -1, -1),
+            "cost_loss": [0.01, 0.1, 0.5, 0.9],
         },
     )
 
@@ -56,10 +63,27 @@ def test_a_reliability_diagram_has_rows_of_events_and_only_names_with_events() -
     figure = reliability_diagrams(CURVES, STYLES, "quantile_event", "global", hours(120))
     assert len(figure.axes) == 2
     assert [axes.get_title(loc="left") for axes in figure.axes] == ["Z500", ""]
-    diagonal, ours, theirs = figure.axes[0].lines
-    np.testing.assert_allclose(diagonal.get_xdata(), diagonal.get_ydata())
+    ours, theirs = (line for line in figure.axes[0].lines if line.get_marker() == "o")
     np.testing.assert_allclose(ours.get_ydata(), 0.9 * np.asarray(ours.get_xdata()))
     np.testing.assert_allclose(theirs.get_ydata(), 0.8 * np.asarray(theirs.get_xdata()))
+
+
+def test_bars_lie_about_the_diagonal_and_insets_show_the_shares() -> None:
+    axes = reliability_diagrams(CURVES, STYLES, "quantile_event", "global", hours(120)).axes[0]
+    bars = np.array(axes.collections[0].get_segments())
+    assert bars.shape == (10, 2, 2)
+    np.testing.assert_allclose(bars[:, :, 1] - bars[:, :, 0], [[-0.05, 0.05]] * 10, atol=1e-12)
+    (inset,) = axes.child_axes
+    np.testing.assert_allclose(inset.patches[0].get_data().values, 0.5 ** np.arange(1, 11))
+
+
+def test_roc_and_value_have_a_line_per_system() -> None:
+    roc = roc_diagrams(CURVES, STYLES, "quantile_event", "global", hours(120)).axes[0]
+    np.testing.assert_allclose(roc.lines[0].get_ydata(), 0.9 * np.asarray(roc.lines[0].get_xdata()) ** 0.3)
+    value = value_diagrams(CURVES, STYLES, "quantile_event", "global", hours(120)).axes[1]
+    assert [set(line.get_ydata()) for line in value.lines] == [{0.45}, {0.4}]
+    assert value.get_xlabel() == "cost / loss"
+    assert value.get_ylabel() == "above q95\nvalue"
 
 
 def test_spectra_show_truth_members_and_mean_of_every_system() -> None:
@@ -73,9 +97,13 @@ def test_spectra_show_truth_members_and_mean_of_every_system() -> None:
 
 def test_a_report_has_the_diagrams_that_the_statistics_hold(evidence: Evidence) -> None:
     sections = _diagram_sections(replace(evidence, curves=CURVES))
-    assert [section.anchor for section in sections] == ["reliability", "spectra"]
+    assert [section.anchor for section in sections] == ["reliability", "roc", "value", "spectra"]
     only = {system: data.drop_vars([name for name in data if "power" in str(name)]) for system, data in CURVES.items()}
-    assert [section.anchor for section in _diagram_sections(replace(evidence, curves=only))] == ["reliability"]
+    assert [section.anchor for section in _diagram_sections(replace(evidence, curves=only))] == [
+        "reliability",
+        "roc",
+        "value",
+    ]
 
 
 def test_a_system_without_the_lead_time_is_left_out(evidence: Evidence) -> None:

@@ -18,12 +18,15 @@ from fuxi_ens.config import VerifyConfig
 from fuxi_ens.grid import Float
 from fuxi_ens.verify import events
 from fuxi_ens.verify.block import Block
+from fuxi_ens.verify.consistency import consistency
 from fuxi_ens.verify.families.base import Family, climatology_of
 from fuxi_ens.verify.families.quantiles import is_above, labels, probability
 from fuxi_ens.verify.pooling import by_estimator, pooled_sum
 from fuxi_ens.verify.systems import Role
 
 _CLASSES = 10
+_CHANCE = 0.05
+"""Share of the points of a reliable forecast that lie outside of the consistency bars."""
 _RATIOS = np.geomspace(0.005, 0.95, 40)
 """Cost / loss ratios at which value is given."""
 
@@ -109,17 +112,30 @@ class EventTables(Family):
 
     @classmethod
     def curves(cls, data: xr.Dataset) -> Mapping[str, xr.DataArray]:
-        """Reliability diagrams in ten classes, ROC and value, with the event as a further dimension."""
+        """Reliability in ten classes with consistency bars, ROC and value, with the event as a further dimension."""
         table = cls._pooled(data)
         reliability = events.reliability_curve(table, _CLASSES)
         hit, alarm = events.roc(table)
         curves = {
             **{f"reliability_{name}": curve for name, curve in reliability.data_vars.items()},
+            "reliability_consistency": cls._consistency(data, reliability["observed_frequency"]),
             "roc_hit_rate": hit,
             "roc_false_alarm_rate": alarm,
             "relative_value": events.relative_value(table, _RATIOS),
         }
         return {f"{cls.prefix}_{name}": curve for name, curve in curves.items()}
+
+    @classmethod
+    def _consistency(cls, data: xr.Dataset, curve: xr.DataArray) -> xr.DataArray:
+        """Of each point of `curve`; name by name and lead time by lead time, because tables of init times are large."""
+        if not curve.size:
+            return curve
+        by_name = []
+        for name in curve["name"].values:
+            at = [data[[*cls.sums]].sel(name=name, lead_time=lead_time) for lead_time in data["lead_time"].values]
+            halves = [consistency(events.Tables(*(one[part] for part in cls.sums)), _CLASSES, _CHANCE) for one in at]
+            by_name.append(xr.concat(halves, data["lead_time"]))
+        return xr.concat(by_name, curve["name"])
 
     @classmethod
     def _pooled(cls, data: xr.Dataset) -> events.Tables:
