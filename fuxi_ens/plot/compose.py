@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from fuxi_ens.plot import curves, text
+from fuxi_ens.plot.diagram_data import Diagrams, diagram_json
 from fuxi_ens.plot.diagrams import has_spectra, spectra
 from fuxi_ens.plot.difference_maps import difference_maps
 from fuxi_ens.plot.event_diagrams import event_kinds, reliability_diagrams, roc_diagrams, value_diagrams
@@ -53,6 +54,8 @@ class Evidence:
     ranks: xr.DataArray | None = None
     """Rank counts of our forecast, [name, lead_time, rank], with or without `init_time`."""
     rank_lead_times: Sequence[np.timedelta64] = ()
+    rank_counts: Mapping[str, xr.DataArray] = field(default_factory=dict)
+    """Rank counts by system on shared pairs, [name, lead_time, region, rank]."""
     curves: Mapping[str, xr.Dataset] = field(default_factory=dict)
     """Scores with further dimensions by system, of `verify.scorecard.curves`."""
     difference_maps: Mapping[tuple[str, str], xr.Dataset] = field(default_factory=dict)
@@ -85,6 +88,7 @@ def compose_report(evidence: Evidence) -> Report:
         headline=headline(scores),
         cards=headline_cards(scores),
         numbers_json=explorer_json(scores, evidence.counts, evidence.level),
+        diagrams_json=diagram_json(Diagrams(evidence.rank_counts, evidence.curves), scores),
         sections=sections,
         caveats=evidence.caveats,
         provenance=evidence.provenance,

@@ -17,7 +17,7 @@ from fuxi_ens.times import Times, hours
 from fuxi_ens.verify.comparison import Comparison
 from fuxi_ens.verify.open import open_analysis, open_forecast
 from fuxi_ens.verify.results import Results
-from fuxi_ens.verify.scorecard import curves
+from fuxi_ens.verify.scorecard import curves, rank_counts
 
 _RANK_DAYS = (1, 5, 10, 15)
 _SHOWN_ATTRIBUTES = ("run_name", "config_hash", "seed", "fuxi_ens_version", "libraries", "store", "truth", "grid")
@@ -40,6 +40,7 @@ def collect_scores_only(table: pd.DataFrame, comparison: Comparison, statistics:
         period=_period(ours["init_time"].to_numpy()),
         ranks=ours["rank_counts"].sel(region=scores.region) if "rank_counts" in ours else None,
         rank_lead_times=[hours(24 * day) for day in _RANK_DAYS if hours(24 * day) in leads],
+        rank_counts=rank_counts(statistics),
         counts=comparison.counts(),
         curves=curves(statistics),
         level=next((won.level for won in comparison.wins.values() if won.tested), None),

@@ -51,6 +51,8 @@ class Report:
     """The count of wins with its confidence, in one sentence."""
     numbers_json: str = ""
     """What `explorer.explorer_json` made; empty for a page without script."""
+    diagrams_json: str = ""
+    """What `diagram_data.diagram_json` made; shown beside `numbers_json` only."""
     caveats: Sequence[str] = ()
     """What a careful reader must know before quoting a number."""
     provenance: Mapping[str, str] = field(default_factory=dict)

@@ -36,7 +36,8 @@ def consistency(tables: Tables, classes: int, level: float) -> xr.DataArray:
 def _half(series: Float, positions: significance.Positions, level: float) -> Float:
     flat = np.ascontiguousarray(series.reshape(len(series), -1))
     test = significance.ar2_test(flat, positions)
-    return (student.isf(level / 2, test.freedom) * test.error).reshape(series.shape[1:])
+    half: Float = student.isf(level / 2, test.freedom) * test.error
+    return half.reshape(series.shape[1:])
 
 
 def _by_class(table: xr.DataArray, classes: int) -> xr.DataArray:

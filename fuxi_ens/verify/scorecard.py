@@ -16,7 +16,7 @@ from fuxi_ens.errors import StoreError, UserError
 from fuxi_ens.files import write_atomic
 from fuxi_ens.verify.families import FAMILIES, Family
 from fuxi_ens.verify.files import write_statistics
-from fuxi_ens.verify.pooling import estimator
+from fuxi_ens.verify.pooling import estimator, pooled_sum
 from fuxi_ens.verify.systems import Role
 
 COLUMNS: Final = (
@@ -79,6 +79,12 @@ def curves(statistics: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
             attributes = {key: str(value) for key, value in statistics[system].attrs.items()}
             result[system] = xr.Dataset(found).assign_attrs(attributes)
     return result
+
+
+def rank_counts(statistics: Mapping[str, xr.Dataset]) -> dict[str, xr.DataArray]:
+    """Rank counts [name, lead_time, region, rank] by system, on the pairs of `scorecard`; of systems that have them."""
+    held = {system: data for system, data in same_pairs(statistics).items() if "rank_counts" in data}
+    return {system: pooled_sum(data["rank_counts"], data["weight"]) for system, data in held.items()}
 
 
 def write_curves(statistics: Mapping[str, xr.Dataset], folder: Path) -> list[Path]:
