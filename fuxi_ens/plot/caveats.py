@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from fuxi_ens.config import Config
 from fuxi_ens.plot.style import system_label
 from fuxi_ens.plot.table import Systems
 from fuxi_ens.times import Times, hours
@@ -28,14 +29,42 @@ def _points(statistics: Mapping[str, xr.Dataset], systems: Systems, comparison: 
     yield from _look_ahead(ours, systems)
     yield from _zigzag(ours)
     if systems.climatology in statistics:
+        years = climatology_years(statistics, systems) or "of verify.climatology in the config"
         yield (
-            "Climatology is made of the years of verify.climatology in the config, without any verified time. In a "
-            "warming climate older years are too cold, which makes them easier to beat."
+            f"Climatology is made of the years {years}, without any verified time. In a warming climate older years "
+            "are too cold, which makes them easier to beat."
         )
     seen = str(ours.attrs.get("day_climatology_caveat", "none"))
     if seen != "none":
         yield f"Anomalies and events: {seen}."
     yield "Systems are compared where both have lead times; the baseline may have fewer."
+
+
+def climatology_years(statistics: Mapping[str, xr.Dataset], systems: Systems) -> str:
+    """Years of the reference, empty where there is none or its files do not say."""
+    reference = statistics.get(systems.climatology or "")
+    return "" if reference is None else str(reference.attrs.get("climatology_years", "")).replace("-", "\N{EN DASH}")
+
+
+def card_notes(statistics: Mapping[str, xr.Dataset], systems: Systems) -> str:
+    """What the caption of a card needs beside estimator, members, truth and grid; empty where nothing is known."""
+    years = climatology_years(statistics, systems)
+    notes = [f"Climatology of {years}."] if years else []
+    if any(_look_ahead(statistics[systems.forecast], systems)):
+        notes.append(
+            "A forecast from ERA5 has seen observations of up to 9 h after 00 and 12 UTC, an operational one 3 h."
+        )
+    return " ".join(notes)
+
+
+def regridding(config: Config) -> Iterator[str]:
+    """Whether our fields were brought to another grid before they were scored; of other stores nothing is known."""
+    written, own = (f"{grid.height}x{grid.width}" for grid in (config.forecast_grid, config.model.grid))
+    if written != own:
+        yield (
+            f"The forecast was regridded conservatively from {own} to {written} points, member by member, before it "
+            "was scored. A coarser grid is smoother and has lower errors: compare with nothing of another grid."
+        )
 
 
 def _sample(ours: xr.Dataset, comparison: Comparison) -> str:

@@ -64,6 +64,8 @@ class Evidence:
     """Wins, losses, ties and their significance, of `verify.comparison.Comparison.counts`."""
     level: float | None = None
     """Confidence intervals of the table cover 1 - level; None without tests."""
+    notes: str = ""
+    """For captions of cards, of `caveats.card_notes`."""
     caveats: Sequence[str] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
 
@@ -104,7 +106,7 @@ def _lede(scores: Scores) -> str:
 
 def _scorecard_section(evidence: Evidence) -> Section:
     scores = evidence.scores
-    note = fine_print(scores, evidence.period)
+    note = fine_print(scores, evidence.period, notes=evidence.notes)
     if not scores.references:
         return Section("scorecard", "Scorecard", f"There is no reference to compare with. {note}")
     won = {system_label(reference): won_against(scores, reference) for reference in scores.references}

@@ -9,7 +9,7 @@ import xarray as xr
 
 from fuxi_ens.config import Config
 from fuxi_ens.errors import UserError
-from fuxi_ens.plot.caveats import caveats
+from fuxi_ens.plot.caveats import card_notes, caveats, regridding
 from fuxi_ens.plot.compose import Evidence
 from fuxi_ens.plot.fields import Place, Stores, read_case, read_place
 from fuxi_ens.plot.table import CRPS, Scores, Systems
@@ -42,8 +42,9 @@ def collect_scores_only(table: pd.DataFrame, comparison: Comparison, statistics:
         rank_lead_times=[hours(24 * day) for day in _RANK_DAYS if hours(24 * day) in leads],
         rank_counts=rank_counts(statistics),
         counts=comparison.counts(),
-        curves=curves(statistics),
+        curves=_ordered(curves(statistics), scores.names),
         level=next((won.level for won in comparison.wins.values() if won.tested), None),
+        notes=card_notes(statistics, systems),
         caveats=caveats(statistics, systems, comparison),
         provenance={key: str(ours.attrs[key]) for key in _SHOWN_ATTRIBUTES if key in ours.attrs},
     )
@@ -70,6 +71,14 @@ def _systems(statistics: Mapping[str, xr.Dataset]) -> Systems:
         raise UserError(f"no forecast among the systems {sorted(statistics)}; give the folder that verify wrote")
     reference = (roles.get("baseline"), roles.get("climatology"), roles.get("persistence"))
     return Systems(roles["forecast"], *reference, others=tuple(others))
+
+
+def _ordered(found: Mapping[str, xr.Dataset], names: tuple[str, ...]) -> dict[str, xr.Dataset]:
+    """With names in the order of the card: alignment has sorted them."""
+    return {
+        system: data.sel(name=[name for name in names if name in data["name"].to_numpy()])
+        for system, data in found.items()
+    }
 
 
 def _counted(scores: Scores, comparison: Comparison) -> Scores:
@@ -103,6 +112,7 @@ def collect_evidence(
     truth = open_analysis(config.verify.truth or config.data.store)
     stores = Stores(open_forecast(str(ours.attrs["store"])), truth, open_forecast(config.verify.baseline))
     map_lead = hours(report.map_lead_hours)
+    few = (*few, *regridding(config))
     drawable = scored[np.isin(scored + map_lead, truth.valid_times)]
     if not drawable.size:
         return evidence

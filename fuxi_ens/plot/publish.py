@@ -39,7 +39,7 @@ def publish(
         write_atomic(out / "counts.csv", evidence.counts.to_csv(index=False).encode())
     if scores.references:
         for style in styles:
-            footer = fine_print(scores, evidence.period, one_region=style is not CardStyle.ECMWF)
+            footer = fine_print(scores, evidence.period, one_region=style is not CardStyle.ECMWF, notes=evidence.notes)
             figure = scorecard(scores, footer, style, reference)
             for suffix in PICTURE_SUFFIXES:
                 save_figure(figure, out / f"{card_name(style)}{suffix}")

@@ -163,7 +163,7 @@ def three_digits(value: float) -> str:
     return "\N{EN DASH}" if np.isnan(value) else f"{value:#.3g}".removesuffix(".")
 
 
-def fine_print(scores: Scores, period: str, *, one_region: bool = True) -> str:
+def fine_print(scores: Scores, period: str, *, one_region: bool = True, notes: str = "") -> str:
     """What the numbers rest on: init times, period, estimator, members, truth, grid, and the region if it is one."""
     rows = scores.here[scores.here["score"] == table.CRPS]
     members = ", ".join(
@@ -173,8 +173,8 @@ def fine_print(scores: Scores, period: str, *, one_region: bool = True) -> str:
     region = f" Region: {scores.region}." if one_region else ""
     return (
         f"{_span(rows['n_init'])} init times, {period}. CRPS estimator: {_by_system(rows, 'estimator')}. "
-        f"Members: {members}. Truth: {_by_system(rows, 'truth')}. Grid: {_by_system(rows, 'grid')}.{region}"
-    )
+        f"Members: {members}. Truth: {_by_system(rows, 'truth')}. Grid: {_by_system(rows, 'grid')}.{region} {notes}"
+    ).rstrip()
 
 
 def _by_system(rows: pd.DataFrame, column: str) -> str:

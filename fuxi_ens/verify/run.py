@@ -14,6 +14,7 @@ from fuxi_ens.progress import progress
 from fuxi_ens.provenance import DRAWS, config_hash
 from fuxi_ens.times import label
 from fuxi_ens.verify import work
+from fuxi_ens.verify.climatology import Climatology
 from fuxi_ens.verify.files import is_complete, statistics_path, write_statistics
 from fuxi_ens.verify.leakage import refuse_seen
 from fuxi_ens.verify.memory import memory_needed
@@ -157,9 +158,19 @@ def _identity(system: System, config: Config, forecast_store: str, provenance: P
     return identity_of(system, provenance, attributes)
 
 
+def _years(climatology: Climatology) -> str:
+    """`1990-2017`; years that are not in a row are listed."""
+    years = [int(year) for year in climatology.available.year.unique().sort_values()]
+    if len(years) > 2 and years[-1] - years[0] == len(years) - 1:
+        return f"{years[0]}-{years[-1]}"
+    return ", ".join(map(str, years))
+
+
 def describe(system: System) -> dict[str, str]:
     """Attributes that say what was compared with what."""
+    years = {"climatology_years": _years(system)} if isinstance(system, Climatology) else {}
     return {
+        **years,
         "system": system.name,
         "role": system.role,
         "store": system.source,

@@ -202,10 +202,11 @@ class Scorer:
 
 def _absent(cases: CasesByLead) -> Case:
     """No case: weight 0, sums NaN, because those of whole maps have no weight that says so."""
-    some = next(case for by_lead in cases.values() for case in by_lead.values())
-    return Case(
-        {name: np.full_like(sums, np.nan) for name, sums in some.sums.items()}, np.zeros_like(some.weight), members=0
-    )
+    present = [case for by_lead in cases.values() for case in by_lead.values()]
+    # Of all, because some families hold some lead times only.
+    sums = {name: values for case in present for name, values in case.sums.items()}
+    empty = {name: np.full_like(values, np.nan) for name, values in sums.items()}
+    return Case(empty, np.zeros_like(present[0].weight), members=0)
 
 
 def _members_label(members: NDArray[np.int32]) -> str:

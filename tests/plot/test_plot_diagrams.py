@@ -61,8 +61,9 @@ CURVES = {"fuxi_ens": curves_of(0.9), "physics_ensemble": curves_of(0.8)}
 
 def test_a_reliability_diagram_has_rows_of_events_and_only_names_with_events() -> None:
     figure = reliability_diagrams(CURVES, STYLES, "quantile_event", "global", hours(120))
-    assert len(figure.axes) == 2
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Z500", ""]
+    # Of one name the events lie side by side.
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["above q90", "above q95"]
+    assert figure.axes[0].get_ylabel() == "Z500\nobserved"
     ours, theirs = (line for line in figure.axes[0].lines if line.get_marker() == "o")
     np.testing.assert_allclose(ours.get_ydata(), 0.9 * np.asarray(ours.get_xdata()))
     np.testing.assert_allclose(theirs.get_ydata(), 0.8 * np.asarray(theirs.get_xdata()))
@@ -83,7 +84,18 @@ def test_roc_and_value_have_a_line_per_system() -> None:
     value = value_diagrams(CURVES, STYLES, "quantile_event", "global", hours(120)).axes[1]
     assert [set(line.get_ydata()) for line in value.lines] == [{0.45}, {0.4}]
     assert value.get_xlabel() == "cost / loss"
-    assert value.get_ylabel() == "above q95\nvalue"
+    assert value.get_title(loc="left") == "above q95"
+
+
+def test_of_many_names_events_are_rows() -> None:
+    many = {
+        system: xr.concat([data.isel(name=[0]).assign_coords(name=[name]) for name in ("z500", "t850", "t2m")], "name")
+        for system, data in CURVES.items()
+    }
+    figure = roc_diagrams(many, STYLES, "quantile_event", "global", hours(120))
+    assert len(figure.axes) == 6
+    assert [axes.get_title(loc="left") for axes in figure.axes[:3]] == ["Z500", "T850", "T2M"]
+    assert [axes.get_ylabel() for axes in figure.axes[::3]] == ["above q90\nhits", "above q95\nhits"]
 
 
 def test_spectra_show_truth_members_and_mean_of_every_system() -> None:

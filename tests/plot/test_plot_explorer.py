@@ -1,6 +1,7 @@
 """The numbers in the page are those of the table, compact and safe."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,7 @@ import xarray as xr
 from score_world import counts_of, table_with_tests
 
 from fuxi_ens.plot import explorer
-from fuxi_ens.plot.caveats import caveats
+from fuxi_ens.plot.caveats import card_notes, caveats, regridding
 from fuxi_ens.plot.explorer import explorer_data, explorer_json, shown_leads
 from fuxi_ens.plot.score_words import score_units, score_words
 from fuxi_ens.plot.table import Scores, Systems
@@ -136,6 +137,33 @@ def test_caveats_that_do_not_apply_are_not_made() -> None:
     assert "9 hours" not in other_hours
     assert "zigzag" not in other_hours
     assert "no difference could be tested" in caveats_of(statistics_of(), tested=0)
+
+
+def with_climatology(years: str) -> dict[str, xr.Dataset]:
+    statistics = statistics_of()
+    statistics["c"] = statistics["ifs_ens"].assign_attrs(role="climatology", climatology_years=years)
+    return statistics
+
+
+def test_the_years_of_the_climatology_are_named() -> None:
+    systems = Systems("ours", "ifs_ens", "c", "p")
+    statistics = with_climatology("1990-2017")
+    text = "\n".join(caveats(statistics, systems, Comparison(pd.DataFrame(), {})))
+    assert "made of the years 1990\N{EN DASH}2017, without any verified time" in text
+    assert card_notes(statistics, systems).startswith("Climatology of 1990\N{EN DASH}2017. A forecast from ERA5")
+
+
+def test_a_card_of_packaged_data_has_no_notes() -> None:
+    assert card_notes(statistics_of(truth="asset:nature_run.zarr"), Systems("ours", "ifs_ens", None, "p")) == ""
+
+
+@pytest.mark.parametrize(("height", "count"), [(None, 0), (16, 1)])
+def test_regridding_is_said_where_it_happened(height: int | None, count: int) -> None:
+    grids = SimpleNamespace(height=32, width=64), SimpleNamespace(height=height or 32, width=64)
+    config = SimpleNamespace(model=SimpleNamespace(grid=grids[0]), forecast_grid=grids[1])
+    said = list(regridding(config))
+    assert len(said) == count
+    assert all("from 32x64 to 16x64 points" in text for text in said)
 
 
 def test_different_truths_and_unequal_members_are_named() -> None:

@@ -19,6 +19,7 @@ from fuxi_ens.verify.families.maps import COLUMNS, CRPS_MAP, LEAD, ROWS, Maps
 from fuxi_ens.verify.files import read_parts, read_statistics, statistics_path, write_statistics
 from fuxi_ens.verify.run import verify
 from fuxi_ens.verify.scorecard import scorecard
+from fuxi_ens.verify.statistics import Case, _absent
 
 
 @pytest.mark.parametrize("shape", [(9, 16), (8, 16), (19, 36), (12, 25)])
@@ -82,6 +83,14 @@ def test_the_area_mean_of_a_map_is_the_score_of_the_globe(rng):
 def test_only_the_lead_times_of_the_config_are_held():
     family = Maps.from_config(SimpleNamespace(map_lead_hours=(24, 120), map_degrees=1.5, estimator="fair"))
     assert [family.holds(lead) for lead in hours(24, 48, 120)] == [True, False, True]
+
+
+def test_a_case_that_is_absent_has_the_sums_of_all_lead_times():
+    short, long = (Case(dict.fromkeys(names, np.ones((2, 3))), np.ones(1), 5) for names in (["a"], ["a", CRPS_MAP]))
+    absent = _absent({"z500": {hours(6)[0]: short, hours(24)[0]: long}})
+    assert set(absent.sums) == {"a", CRPS_MAP}
+    assert np.isnan(absent.sums[CRPS_MAP]).all()
+    assert (absent.weight, absent.members) == (0, 0)
 
 
 @pytest.fixture

@@ -154,6 +154,13 @@ def test_sample_is_common_to_all_systems(world, caplog):
     assert relative["value"].notna().all()
 
 
+def test_files_of_the_climatology_name_its_years(world):
+    run(world)
+    found = read_statistics([world.folder / "scores"])
+    assert found["climatology"].attrs["climatology_years"] == "2017, 2018"
+    assert "climatology_years" not in found["ours"].attrs
+
+
 def test_restart_makes_only_what_is_missing(world):
     paths = run(world)
     assert len(paths) == 4 * 3
