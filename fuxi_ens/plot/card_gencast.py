@@ -50,7 +50,8 @@ def gencast_card(scores: Scores, references: tuple[str, ...], footer: str) -> Fi
         f"{scores.region}",
         x=0.01, ha="left", fontsize=10.5, weight="bold",
     )  # fmt: skip
-    class_bar(figure, list(grid.flat), "difference in CRPS (%); blue is better, red is worse; hatched: not significant")
+    hatched = "; hatched: not significant" if any(_is_tested(scores, one) for one in references) else ""
+    class_bar(figure, list(grid.flat), f"difference in CRPS (%); blue is better, red is worse{hatched}")
     print_footer(figure, lines)
     return figure
 
@@ -75,7 +76,14 @@ def _heading(scores: Scores, reference: str, columns: int) -> str:
     if won is None:
         return heading
     label = wins_label(won)
-    return f"{heading}\n" + (label.replace(", worse", ",\nworse") if columns > 1 else label)
+    if columns > 1:
+        label = label.replace(", worse", ",\nworse").replace("; significance", ";\nsignificance")
+    return f"{heading}\n{label}"
+
+
+def _is_tested(scores: Scores, reference: str) -> bool:
+    won = scores.wins.get(reference)
+    return scores.significant(reference) is not None and (won is None or won.tested > 0)
 
 
 def _panel(axes: Axes, scores: Scores, reference: str, names: tuple[str, ...]) -> None:
@@ -88,8 +96,7 @@ def _panel(axes: Axes, scores: Scores, reference: str, names: tuple[str, ...]) -
     axes.set_yticks(np.arange(len(names)) + 0.5, [_row_label(name) for name in names], color=INK)
     _label_days(axes, percent.columns.to_numpy())
     significant = scores.significant(reference)
-    won = scores.wins.get(reference)
-    if significant is None or (won is not None and not won.tested):
+    if significant is None or not _is_tested(scores, reference):
         return
     doubtful = percent.notna() & ~significant.reindex_like(percent).eq(other=True)
     _hatch(axes, np.argwhere(doubtful.to_numpy()))

@@ -200,6 +200,9 @@ def test_gencast_does_not_hatch_what_was_not_tested(tested: Scores, scores: Scor
     for shown in (replace(tested, wins={"physics_ensemble": untested}), scores):
         figure = scorecard(shown, style=CardStyle.GENCAST)
         assert not any(len(hatched(axes)) for axes in figure.axes)
+    assert not any("hatched" in axes.get_xlabel() for axes in figure.axes)
+    label = next(axes.get_xlabel() for axes in scorecard(tested, style=CardStyle.GENCAST).axes[::-1])
+    assert label.endswith("hatched: not significant")
     assert wins_label(untested) == "better in 75 of 90, worse in 15; significance could not be tested"
 
 

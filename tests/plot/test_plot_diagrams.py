@@ -80,7 +80,8 @@ def test_bars_lie_about_the_diagonal_and_insets_show_the_shares() -> None:
 
 def test_roc_and_value_have_a_line_per_system() -> None:
     roc = roc_diagrams(CURVES, STYLES, "quantile_event", "global", hours(120)).axes[0]
-    np.testing.assert_allclose(roc.lines[0].get_ydata(), 0.9 * np.asarray(roc.lines[0].get_xdata()) ** 0.3)
+    _, ours, _ = roc.lines
+    np.testing.assert_allclose(ours.get_ydata(), 0.9 * np.asarray(ours.get_xdata()) ** 0.3)
     value = value_diagrams(CURVES, STYLES, "quantile_event", "global", hours(120)).axes[1]
     assert [set(line.get_ydata()) for line in value.lines] == [{0.45}, {0.4}]
     assert value.get_xlabel() == "cost / loss"
