@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import obstore
 from obstore.exceptions import NotFoundError
 from zarr.abc.store import Store
@@ -36,7 +37,8 @@ class _Scratch(threading.local):
 
     def take(self, count: int) -> memoryview:
         if len(self.buffer) < count:
-            self.buffer = memoryview(bytearray(count))
+            # Room for somewhat larger ones, so that a new one is seldom needed.
+            self.buffer = memoryview(np.empty(count + count // 8, np.uint8))
         return self.buffer[:count]
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuxi_ens.grid import REGIONS, Float, area_weights
-from fuxi_ens.verify.compiled import compiled
+from fuxi_ens.verify.rows import count_ranks, row_sums
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,13 @@ class Areas:
         """
         flat = np.ascontiguousarray(points).reshape(-1, *valid.shape)
         by_row = np.empty((len(flat), *self.columns.shape[:1], len(valid)))
-        _row_sums(flat, valid, self.columns, by_row)
-        result = np.stack(
-            [(by_row[:, columns] * row).sum(axis=-1) for row, columns in zip(self.rows, self.column_set, strict=True)],
-            axis=-1,
-        )
-        return result.reshape(*points.shape[:-2], len(self.regions))
+        row_sums(flat, valid, self.columns, by_row)
+        return self.of_row_sums(by_row).reshape(*points.shape[:-2], len(self.regions))
+
+    def of_row_sums(self, by_row: Float) -> Float:
+        """Weighted sums [statistic, region] of what was summed along each row of the grid, [statistic, set, latitude]."""
+        pairs = zip(self.rows, self.column_set, strict=True)
+        return np.stack([(by_row[:, columns] * row).sum(axis=-1) for row, columns in pairs], axis=-1)
 
     def weight(self, valid: NDArray[np.bool_]) -> Float:
         """sum(w) over the `valid` points, [region]."""
@@ -67,7 +68,7 @@ class Areas:
     ) -> Float:
         """Weighted counts of ranks, [region, rank]; a point adds 1 / (e + 1) to the ranks below .. below + e."""
         by_row = np.zeros((len(self.columns), len(valid), members + 1))
-        _count_rows(below, equal, valid, self.columns, by_row)
+        count_ranks(below, equal, valid, self.columns, by_row)
         return self.of_rows(by_row)
 
     def of_rows(self, by_row: Float) -> Float:
@@ -76,26 +77,3 @@ class Areas:
         pairs = zip(rows, self.column_set, strict=True)
         return np.stack([(by_row[columns] * row).sum(axis=0) for row, columns in pairs])
 
-
-@compiled
-def _row_sums(points: Any, valid: Any, columns: Any, out: Any) -> None:
-    """out[statistic, set, row] = sum over the valid columns of a set."""
-    for k in range(points.shape[0]):
-        for c in range(columns.shape[0]):
-            for i in range(points.shape[1]):
-                total = 0.0
-                for j in range(points.shape[2]):
-                    total += np.float64(points[k, i, j]) if valid[i, j] and columns[c, j] else 0.0
-                out[k, c, i] = total
-
-
-@compiled
-def _count_rows(below: Any, equal: Any, valid: Any, columns: Any, out: Any) -> None:
-    """Add to out[set, row, rank]."""
-    for c in range(columns.shape[0]):
-        for i in range(valid.shape[0]):
-            for j in range(valid.shape[1]):
-                if valid[i, j] and columns[c, j]:
-                    share = 1.0 / (equal[i, j] + 1)
-                    for rank in range(below[i, j], below[i, j] + equal[i, j] + 1):
-                        out[c, i, rank] += share

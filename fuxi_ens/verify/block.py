@@ -1,6 +1,6 @@
 """What families of scores are computed from: one field of an ensemble and its truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fuxi_ens.grid import Float
+from fuxi_ens.stores.scratch import Scratch
 from fuxi_ens.verify.areas import Areas
 from fuxi_ens.verify.points import Field, Points, counts_above, point_statistics
 
@@ -42,6 +43,8 @@ class Block:
     """None unless a family needs it"""
     components: "tuple[Block, Block] | None" = None
     """The eastward and northward wind of a wind speed; None for other names, and unless a family needs it"""
+    memory: Scratch = field(default_factory=Scratch, compare=False, repr=False)
+    """Of `points`, which hold until it is used again"""
 
     @property
     def valid_time(self) -> np.datetime64:
@@ -61,7 +64,7 @@ class Block:
     @cached_property
     def points(self) -> Points:
         """What one pass over the ensemble gives; computed when first asked for, shared by all families."""
-        return point_statistics(self.ensemble, self.truth)
+        return point_statistics(self.ensemble, self.truth, self.memory)
 
     @cached_property
     def weight(self) -> Float:

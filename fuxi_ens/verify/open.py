@@ -28,6 +28,7 @@ from fuxi_ens.stores.scratch import Scratch
 from fuxi_ens.stores.sums import cannot_be_negative, parts_of, require_whole, summed
 from fuxi_ens.times import Leads, Times, label
 from fuxi_ens.verify.dimensions import ANALYSIS_NAMES, FORECAST_NAMES, HORIZONTAL, normalized
+from fuxi_ens.verify.speed import wind_speed
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +179,7 @@ class ForecastStore(Store):
         for part, lead in further:
             other = _scratch.take(out.shape, out.dtype)
             self._fill(part, init_time, lead, other)
-            (np.add if name in SUMS_24H else np.hypot)(out, other, out=out)
+            (np.add if name in SUMS_24H else wind_speed)(out, other, out=out)
         if cannot_be_negative(name):
             np.maximum(out, 0, out=out)
 

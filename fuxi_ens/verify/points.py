@@ -8,7 +8,10 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from fuxi_ens.verify import kernel
+from fuxi_ens.grid import Float
+from fuxi_ens.stores.scratch import Scratch
+from fuxi_ens.verify import kernel, rows
+from fuxi_ens.verify.areas import Areas
 from fuxi_ens.verify.compiled import compiled
 
 Field = NDArray[np.float32]
@@ -41,21 +44,36 @@ class Points:
 
         [6, latitude, longitude] in this order; the fair CRPS is NaN for one member.
         """
-        standard = self.absolute_error - np.float32(1 - 1 / self.members) * self.difference
-        fair = self.absolute_error - self.difference if self.members > 1 else np.full_like(standard, np.nan)
-        return np.stack([fair, standard, self.error**2, self.variance, self.error, np.abs(self.error)])
+        result = np.empty((6, *self.error.shape), self.error.dtype)
+        rows.averages(*self._parts, result)
+        return result
+
+    def sums_of_averages(self, areas: Areas, valid: NDArray[np.bool_]) -> Float:
+        """`areas.sums(averages(), valid)`, [6, region], to the bit, without memory for the averages."""
+        by_row = np.empty((6, len(areas.columns), len(valid)))
+        rows.row_sums_of_averages(*self._parts, valid, areas.columns, by_row)
+        return areas.of_row_sums(by_row)
+
+    @property
+    def _parts(self) -> tuple[Any, ...]:
+        share = self.error.dtype.type(1 - 1 / self.members)
+        return self.absolute_error, self.difference, self.error, self.variance, share
 
 
-def point_statistics(ensemble: NDArray[np.floating], truth: NDArray[np.floating]) -> Points:
+def point_statistics(
+    ensemble: NDArray[np.floating], truth: NDArray[np.floating], memory: Scratch | None = None
+) -> Points:
     """Statistics of `ensemble` [number, latitude, longitude] and `truth`; NaN in any member or the truth gives NaN.
 
     The truth is subtracted first, which keeps float32 geopotential accurate (verification.md 4.6). float32 fields go
-    through the compiled kernel; others, and those of a few points, through `with_numpy`.
+    through the compiled kernel; others, and those of a few points, through `with_numpy`. With `memory` the result holds
+    until it is used again.
     """
     if ensemble.dtype != np.float32 or truth.dtype != np.float32 or truth.size < kernel.LEAST_POINTS:
         return with_numpy(ensemble, truth)
     members, points = len(ensemble), truth.size
-    out = np.empty((kernel.OUTPUTS, points), np.float32)
+    shape = kernel.OUTPUTS, points
+    out = np.empty(shape, np.float32) if memory is None else memory.take(shape, np.float32)
     kernel.run(_flat(ensemble, (members, points)), _flat(truth, (points,)), out)
     fields = out.reshape(-1, *truth.shape)
     absolute_error, difference, error, variance = fields[:4]

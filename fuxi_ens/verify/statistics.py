@@ -18,16 +18,22 @@ from numpy.typing import NDArray
 from fuxi_ens.channels import DERIVED_SPEED, components
 from fuxi_ens.errors import StoreError
 from fuxi_ens.grid import Float
+from fuxi_ens.stores.scratch import Scratch
 from fuxi_ens.times import Leads, Times, label
 from fuxi_ens.verify.areas import Areas
 from fuxi_ens.verify.block import Block
 from fuxi_ens.verify.climate import Climate, FieldCache
 from fuxi_ens.verify.families import Family
 from fuxi_ens.verify.points import Field
+from fuxi_ens.verify.speed import wind_speed
 from fuxi_ens.verify.systems import System
 
 WEIGHTS: Final = "cell_area"
 DIMS: Final = ("name", "lead_time", "region")
+
+_memory: Final = (Scratch(), Scratch(), Scratch())
+"""Of the points of a block and of its two components."""
+_speeds: Final = Scratch()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +156,8 @@ class Scorer:
         StoreError where a member is not finite but the truth exists.
         """
         climatology = self.climate.at(name, init_time + lead_time) if self.climate else None
-        block = Block(name, init_time, lead_time, ensemble, truth, self.areas, climatology, components)
-        if not np.isfinite(block.points.error[block.valid]).all():
+        block = Block(name, init_time, lead_time, ensemble, truth, self.areas, climatology, components, _memory[0])
+        if not (np.isfinite(block.points.error) | ~block.valid).all():
             self._refuse(name, init_time, lead_time)
         sums: dict[str, Float] = {}
         for family in self._families:
@@ -168,11 +174,11 @@ class Scorer:
         if len(ensembles) == 1:
             return self.case(name, *when, ensembles[0], self.truths(name, times)[0])
         if not self._takes_components(name):
-            return self.case(name, *when, np.hypot(*ensembles), self.truths(name, times)[0])
+            return self.case(name, *when, _speed(*ensembles), self.truths(name, times)[0])
         truths = [self.truths(part, times)[0] for part in components(name)]
         u, v = (
-            Block(part, *when, ensemble, truth, self.areas)
-            for part, ensemble, truth in zip(components(name), ensembles, truths, strict=True)
+            Block(part, *when, ensemble, truth, self.areas, memory=memory)
+            for part, ensemble, truth, memory in zip(components(name), ensembles, truths, _memory[1:], strict=True)
         )
         return self._speed_case(name, u, v)
 
@@ -181,7 +187,7 @@ class Scorer:
 
     def _speed_case(self, name: str, u: Block, v: Block) -> Case:
         """Speed from components that are read anyway, instead of reading them twice."""
-        ensemble, truth = np.hypot(u.ensemble, v.ensemble), np.hypot(u.truth, v.truth)
+        ensemble, truth = _speed(u.ensemble, v.ensemble), wind_speed(u.truth, v.truth)
         return self.case(name, u.init_time, u.lead_time, ensemble, truth, (u, v))
 
     def _fields(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Block]:
@@ -189,7 +195,7 @@ class Scorer:
         ensembles = self.system.ensembles(name, init_time, lead_times, slot)
         truths = self.truths(name, init_time + lead_times)
         for lead_time, ensemble, truth in zip(lead_times, ensembles, truths, strict=True):
-            yield Block(name, init_time, lead_time, ensemble, truth, self.areas)
+            yield Block(name, init_time, lead_time, ensemble, truth, self.areas, memory=_memory[1 + slot])
 
     def _refuse(self, name: str, init_time: np.datetime64, lead_time: np.timedelta64) -> None:
         marker = f"{self.system.source}/.complete/{label(init_time)}"
@@ -207,6 +213,11 @@ def _absent(cases: CasesByLead) -> Case:
     sums = {name: values for case in present for name, values in case.sums.items()}
     empty = {name: np.full_like(values, np.nan) for name, values in sums.items()}
     return Case(empty, np.zeros_like(present[0].weight), members=0)
+
+
+def _speed(u: Field, v: Field) -> Field:
+    """Of all members; holds until the thread makes the next."""
+    return wind_speed(u, v, _speeds.take(u.shape, np.float32))
 
 
 def _members_label(members: NDArray[np.int32]) -> str:

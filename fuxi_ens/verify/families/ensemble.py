@@ -30,7 +30,7 @@ class EnsembleScores(Family):
 
     def of_block(self, block: Block) -> Mapping[str, Float]:
         """Sums of `STATISTICS`."""
-        sums = block.regional(block.points.averages())
+        sums = block.points.sums_of_averages(block.areas, block.valid)
         return dict(zip(STATISTICS, sums, strict=True))
 
     @classmethod
