@@ -16,12 +16,12 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 import xarray as xr
+from memory import peak_while
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -128,17 +128,7 @@ def print_peak(name: str, members: int, shape: tuple[int, int]) -> None:
     few = kernel.STRAIGHT_POINTS  # as many as make the kernel choose the code of large fields
     way(*fields(members, (1, few)))
     ensemble, truth = fields(members, shape)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here on
-    before = resident("VmRSS")
-    way(ensemble, truth)
-    grown = resident("VmHWM") - before
-    print(grown / ensemble.nbytes)  # noqa: T201 (read by the parent)
-
-
-def resident(key: str) -> int:
-    """Bytes of a line of Linux's status of this process."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition(f"{key}:")[2].split()[0])
+    print(peak_while(lambda: way(ensemble, truth)) / ensemble.nbytes)  # noqa: T201 (read by the parent)
 
 
 def medians(ways: dict[str, Way], arrays: tuple[Ensemble, Truth], rounds: int) -> dict[str, float]:

@@ -29,6 +29,7 @@ import torch
 import typer
 import xarray as xr
 import zarr
+from fields import synthetic_field
 from rich.console import Console
 from rich.table import Table
 
@@ -39,6 +40,7 @@ from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.times import hours
 
 GRID = LatLonGrid(721, 1440)
+SHAPE = (GRID.height, GRID.width)
 STEP = hours(6)
 FRAMES = 3
 STORED_TIMES = 12
@@ -47,18 +49,6 @@ CORES = len(os.sched_getaffinity(0))
 
 Reader = Callable[[int, np.ndarray], None]
 """Fill [frame, channel, latitude, longitude] with the sample that starts at a time."""
-
-
-def synthetic_field(rng: np.random.Generator, mean: float, spread: float) -> np.ndarray:
-    """A field with the slope of the atmosphere's spectrum, packed to 16 bits as archives do: compresses like ERA5."""
-    rows, columns = GRID.height, GRID.width
-    k = np.hypot(np.fft.fftfreq(rows, 1 / rows)[:, None], np.fft.rfftfreq(columns, 1 / columns)[None])
-    amplitude = (1 + k) ** -2.5 * (k < 300)
-    spectrum = amplitude * np.exp(2j * np.pi * rng.random(k.shape))
-    field = np.fft.irfft2(spectrum, (rows, columns))
-    field *= spread / field.std()
-    step = np.ptp(field) / 65535
-    return (mean + np.round(field / step) * step).astype(np.float32)
 
 
 def arrays(name: str) -> tuple[float, float]:
@@ -84,7 +74,7 @@ def make_store(folder: Path, layout: str) -> Path:
         levels = len(LEVELS_13) if variable in UPPER_AIR else 0
         mean, spread = arrays(variable.short)
         # A dozen fields are enough: what a field holds does not matter, only how well it compresses.
-        fields = np.stack([synthetic_field(rng, mean, spread) for _ in range(max(levels, 2))])
+        fields = np.stack([synthetic_field(rng, SHAPE, mean, spread) for _ in range(max(levels, 2))])
         array = create_array(group, variable.file_name, levels, len(axis), layout)
         for i in stored:
             array[i] = np.roll(fields, i, axis=2) if levels else np.roll(fields[0], i, axis=1)

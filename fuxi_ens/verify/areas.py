@@ -51,7 +51,7 @@ class Areas:
         return self.of_row_sums(by_row).reshape(*points.shape[:-2], len(self.regions))
 
     def of_row_sums(self, by_row: Float) -> Float:
-        """Weighted sums [statistic, region] of what was summed along each row of the grid, [statistic, set, latitude]."""
+        """Weighted sums [statistic, region] of what was summed along each row, [statistic, set, latitude]."""
         pairs = zip(self.rows, self.column_set, strict=True)
         return np.stack([(by_row[:, columns] * row).sum(axis=-1) for row, columns in pairs], axis=-1)
 
@@ -76,4 +76,3 @@ class Areas:
         rows: Any = self.rows[:, :, None]
         pairs = zip(rows, self.column_set, strict=True)
         return np.stack([(by_row[columns] * row).sum(axis=0) for row, columns in pairs])
-

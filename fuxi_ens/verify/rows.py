@@ -56,9 +56,7 @@ def row_sums_of_averages(
     for i in range(0, height, 4):
         stop = min(i + 4, height)
         few = part[:, : stop - i]
-        averages(
-            absolute_error[i:stop], difference[i:stop], error[i:stop], variance[i:stop], share, few
-        )  # fmt: skip
+        averages(absolute_error[i:stop], difference[i:stop], error[i:stop], variance[i:stop], share, few)
         row_sums(few, valid[i:stop], columns, out[:, :, i:stop])
 
 
@@ -68,7 +66,11 @@ def count_ranks(below: Any, equal: Any, valid: Any, columns: Any, out: Any) -> N
     for c in range(columns.shape[0]):
         for i in range(valid.shape[0]):
             for j in range(valid.shape[1]):
-                if valid[i, j] and columns[c, j]:
+                if not (valid[i, j] and columns[c, j]):
+                    continue
+                if equal[i, j] == 0:
+                    out[c, i, below[i, j]] += 1.0
+                else:
                     share = 1.0 / (equal[i, j] + 1)
                     for rank in range(below[i, j], below[i, j] + equal[i, j] + 1):
                         out[c, i, rank] += share
