@@ -42,8 +42,10 @@ class EnsembleReader:
 
     @property
     def scratch_bytes(self) -> int:
-        """Memory for a chunk that a thread needs beside the result."""
-        return 0 if self._fits() else int(np.prod(self._reader.chunk_shape)) * self._reader.dtype.itemsize
+        """Memory that a thread needs beside the result, at most: a chunk as it is stored, and one that does not fit."""
+        chunk = int(np.prod(self._reader.chunk_shape)) * self._reader.dtype.itemsize
+        # What cannot be compressed is as long as its numbers.
+        return (chunk if self._reader.direct else 0) + (0 if self._fits() else chunk)
 
     def read_into(self, where: Mapping[str, int], out: NDArray[np.float32]) -> None:
         """Fill `out` [number, latitude, longitude], C-contiguous, with file units; missing points are NaN.

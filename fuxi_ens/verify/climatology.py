@@ -76,8 +76,11 @@ class Climatology:
         for valid_time in init_time + lead_times:
             yield self.truth.fields(name, self.member_times(name, valid_time)).to_numpy()
 
+    @property
+    def ensemble_bytes(self) -> int:
+        """The most members there may be."""
+        return len(self.available.year.unique()) * len(self.offsets) * self.truth.field_bytes
+
     def bytes_at_work(self, names: tuple[str, ...]) -> int:
         """The most members there may be; twice that for wind speeds and sums, which are made of several fields."""
-        most = len(self.available.year.unique()) * len(self.offsets)
-        fields = max(2 if name in SUMS_24H else len(components(name)) for name in names)
-        return most * fields * self.truth.field_bytes
+        return self.ensemble_bytes * max(2 if name in SUMS_24H else len(components(name)) for name in names)

@@ -6,9 +6,11 @@ from typing import Final
 
 import numpy as np
 
-from fuxi_ens.channels import SUMS_24H, components
+from fuxi_ens.channels import DERIVED_SPEED, SUMS_24H, components
 from fuxi_ens.config import Config
 from fuxi_ens.verify.climatology import Climatology
+from fuxi_ens.verify.families import configured
+from fuxi_ens.verify.kernel import OUTPUTS
 from fuxi_ens.verify.open import AnalysisStore, ForecastStore
 from fuxi_ens.verify.systems import System
 
@@ -40,17 +42,36 @@ class Memory:
 
 def memory_needed(config: Config, systems: Sequence[System], tasks: int) -> Memory:
     """For the largest of the systems."""
-    names = config.verify.channels
-    each = max(system.bytes_at_work(names) + _POINT_FIELDS * system.truth.field_bytes for system in systems)
+    names, apart = _read_names(config)
+    further = 2 if apart else 0
+    each = max(
+        system.bytes_at_work(names)
+        + further * (system.ensemble_bytes + OUTPUTS * system.truth.field_bytes)
+        + _POINT_FIELDS * system.truth.field_bytes
+        for system in systems
+    )
     return Memory(each, tasks, config.verify.cache_megabytes * 10**6)
 
 
 def memory_expected(config: Config, baseline: ForecastStore, truth: AnalysisStore, tasks: int) -> Memory:
     """Like `memory_needed` while the forecast is not there yet: its members, in the layout of our own stores."""
-    names = config.verify.channels
+    names, apart = _read_names(config)
     second = any(name in SUMS_24H or len(components(name)) > 1 for name in names)
-    fields = (2 if second else 1) * max(config.forecast.members, 1)
-    theirs = baseline.members * truth.field_bytes + baseline.scratch_bytes(names)
+    further = 2 if apart else 0
+    # Of our own stores a chunk is an ensemble, which waits as it is stored beside the one it is decoded into.
+    ours = (2 + second + further) * config.forecast.members * truth.field_bytes
+    theirs = (1 + further) * baseline.members * truth.field_bytes + baseline.scratch_bytes(names)
     climatology = Climatology.from_config(config.verify.climatology, truth, np.array([], "datetime64[ns]"))
-    each = max(fields * truth.field_bytes, theirs, climatology.bytes_at_work(names))
-    return Memory(each + _POINT_FIELDS * truth.field_bytes, tasks, config.verify.cache_megabytes * 10**6)
+    reference = climatology.bytes_at_work(names) + further * climatology.ensemble_bytes
+    points = (_POINT_FIELDS + further * OUTPUTS) * truth.field_bytes
+    return Memory(max(ours, theirs, reference) + points, tasks, config.verify.cache_megabytes * 10**6)
+
+
+def _read_names(config: Config) -> tuple[tuple[str, ...], bool]:
+    """What is read as one ensemble, and whether ensembles of both components of a wind are held beside its speed's."""
+    names = config.verify.channels
+    speeds = set(names) & set(DERIVED_SPEED)
+    apart = bool(speeds) and any(family.needs_components for family in configured(config.verify))
+    if not apart:
+        return names, False
+    return tuple(part for name in names for part in (components(name) if name in speeds else (name,))), True

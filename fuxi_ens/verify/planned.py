@@ -76,6 +76,11 @@ class PlannedSystem:
             "cannot be made from fields; run `fuxi-ens forecast`, which makes them"
         )
 
+    @property
+    def ensemble_bytes(self) -> int:
+        """Nothing is read."""
+        return 0
+
     def bytes_at_work(self, names: tuple[str, ...]) -> int:
         """Nothing is read."""
         return 0

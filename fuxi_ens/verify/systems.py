@@ -51,8 +51,12 @@ class System(Protocol):
         An array holds until the thread asks for the next one of the same `slot`, 0 or 1: its memory is used again.
         """
 
+    @property
+    def ensemble_bytes(self) -> int:
+        """Memory of one field of all members, at most."""
+
     def bytes_at_work(self, names: tuple[str, ...]) -> int:
-        """Memory that one thread needs for `ensembles`."""
+        """Memory that one thread needs for `ensembles` of one slot, at most."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,14 @@ class EnsembleSystem:
             self.store.ensemble_into(name, init_time, lead_time, out)
             yield out
 
+    @property
+    def ensemble_bytes(self) -> int:
+        """Memory of one field of all members."""
+        return self.store.members * self.truth.field_bytes
+
     def bytes_at_work(self, names: tuple[str, ...]) -> int:
         """One field of all members, and what the reader needs."""
-        return self.store.members * self.truth.field_bytes + self.store.scratch_bytes(names)
+        return self.ensemble_bytes + self.store.scratch_bytes(names)
 
 
 @dataclass(frozen=True)
@@ -109,9 +118,14 @@ class Persistence:
         field = self.truth.fields(name, np.array([init_time])).to_numpy()
         return itertools.repeat(field, len(lead_times))
 
-    def bytes_at_work(self, names: tuple[str, ...]) -> int:
+    @property
+    def ensemble_bytes(self) -> int:
         """One field."""
         return self.truth.field_bytes
+
+    def bytes_at_work(self, names: tuple[str, ...]) -> int:
+        """One field."""
+        return self.ensemble_bytes
 
 
 def verifiable(name: str, init_time: np.datetime64, lead_times: Leads, truth: AnalysisStore) -> Leads:

@@ -1,6 +1,8 @@
 """The whole chain on small stores, against an independent computation with loops; refusals; restarts."""
 
 import logging
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ from fuxi_ens.verify.memory import memory_needed
 from fuxi_ens.verify.opened import open_systems
 from fuxi_ens.verify.run import verify
 from fuxi_ens.verify.scorecard import scorecard
+from fuxi_ens.verify.work import open_scorers
 
 
 def run(world, **section):
@@ -257,6 +260,36 @@ def test_memory_is_predicted_before_the_start(world, caplog):
     assert needed.each >= chunk + 4 * 8 * 16 * 4
     assert needed.total == 2 * needed.each + 5_000_000
     assert f"memory: {needed}" in caplog.text
+
+
+@pytest.mark.parametrize(("scores", "ensembles"), [(("ensemble",), 2), (("ensemble", "wind"), 3)])
+def test_predicted_memory_is_what_a_task_takes(world, rng, scores, ensembles):
+    """Of many members, which outweigh everything else; the chunks are those of our own stores."""
+    leads, members = np.array([6, 12], "timedelta64[h]").astype("timedelta64[ns]"), 1500
+    world.forecast = make_forecast(rng, members, leads)[["10m_u_component_of_wind", "10m_v_component_of_wind"]]
+    for array in world.forecast.values():
+        array.encoding = {"chunks": (1, members, 1, 8, 16)}
+    config = world.save().config(channels=["ws10m"], scores=scores)
+    scorers, sample = open_scorers(config, world.forecast_store)
+    work = "ws10m", sample.init_times[0], leads
+    scorers[0].cases(*work)  # compiles, opens and keeps truths
+
+    def peak():
+        # A thread of its own has nothing yet of the memory that is used again.
+        tracemalloc.start()
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(scorers[0].cases, *work).result()
+        return tracemalloc.get_traced_memory()[1]
+
+    try:
+        found = peak()
+    finally:
+        tracemalloc.stop()
+    ensemble = members * 8 * 16 * 4
+    needed = memory_needed(config, [scorers[0].system], 1).each
+    assert ensembles * ensemble <= needed
+    # Small fields of so many members: the kernel's table and Python's objects weigh something.
+    assert 0.7 * needed <= found <= 1.2 * needed
 
 
 def test_unwritten_forecast_is_refused(world):
