@@ -38,7 +38,7 @@ class _Scratch(threading.local):
     def take(self, count: int) -> memoryview:
         if len(self.buffer) < count:
             # Room for somewhat larger ones, so that a new one is seldom needed.
-            self.buffer = memoryview(np.empty(count + count // 8, np.uint8))
+            self.buffer = np.empty(count + count // 8, np.uint8).data
         return self.buffer[:count]
 
 

@@ -55,7 +55,7 @@ class Points:
         return areas.of_row_sums(by_row)
 
     @property
-    def _parts(self) -> tuple[Any, ...]:
+    def _parts(self) -> tuple[Any, Any, Any, Any, Any]:
         share = self.error.dtype.type(1 - 1 / self.members)
         return self.absolute_error, self.difference, self.error, self.variance, share
 
