@@ -40,30 +40,33 @@ class EnsembleReader:
         whole = all(chunks[dim] >= shape[dim] for dim in _FIELD[1:])
         return whole and set(stored.dims) <= known and all(n == store.dataset.sizes[dim] for dim, n in shape.items())
 
-    @property
-    def scratch_bytes(self) -> int:
-        """Memory that a thread needs beside the result, at most: a chunk as it is stored, and one that does not fit."""
-        chunk = int(np.prod(self._reader.chunk_shape)) * self._reader.dtype.itemsize
-        # What cannot be compressed is as long as its numbers.
-        return (chunk if self._reader.direct else 0) + (0 if self._fits() else chunk)
+    def scratch_bytes(self, *, whole: bool = True) -> int:
+        """Memory that a thread needs beside the result, at most: a chunk as it is stored, and one that does not fit.
 
-    def read_into(self, where: Mapping[str, int], out: NDArray[np.float32]) -> None:
+        `whole` where no member is left out.
+        """
+        chunk = int(np.prod(self._reader.chunk_shape)) * self._reader.dtype.itemsize
+        in_place = self._fits() and (whole or self._chunk("number") == 1)
+        # What cannot be compressed is as long as its numbers.
+        return (chunk if self._reader.direct else 0) + (0 if in_place else chunk)
+
+    def read_into(self, where: Mapping[str, int], out: NDArray[np.float32], first: int = 0) -> None:
         """Fill `out` [number, latitude, longitude], C-contiguous, with file units; missing points are NaN.
 
-        `where` gives the position on disk along time, prediction_timedelta and, if there is one, level. Raises
-        StoreError when a chunk cannot be read.
+        `where` gives the position on disk along time, prediction_timedelta and, if there is one, level; `first` is that
+        of the first member. Raises StoreError when a chunk cannot be read.
         """
         at = [0] * len(self._stored.dims)
         for dim, position in where.items():
             at[self._axis[dim]] = position // self._chunk(dim)
-        members = range(self._reader.grid[self._axis["number"]])
-        for block in members:
+        size, end = self._chunk("number"), first + len(out)
+        for block in range(first // size, -(-end // size)):
             at[self._axis["number"]] = block
-            first = block * self._chunk("number")
-            self._fill(tuple(at), where, out[first : first + self._chunk("number")])
+            low, high = max(first, block * size), min(end, (block + 1) * size)
+            self._fill(tuple(at), where, out[low - first : high - first], low - block * size)
 
-    def _fill(self, at: Coordinates, where: Mapping[str, int], out: NDArray[np.float32]) -> None:
-        """Decode one chunk into its members."""
+    def _fill(self, at: Coordinates, where: Mapping[str, int], out: NDArray[np.float32], skipped: int) -> None:
+        """Decode those members of one chunk that come after the `skipped` ones."""
         if self._fits() and len(out) == self._chunk("number"):
             if not self._decode(at, out.reshape(self._reader.chunk_shape), where):
                 out.fill(np.nan)
@@ -76,7 +79,7 @@ class EnsembleReader:
             return
         rest = [dim for dim in self._stored.dims if dim not in _FIELD]
         ordered = chunk.transpose([self._axis[dim] for dim in (*rest, *_FIELD)])
-        field = ordered[tuple(where[dim] % self._chunk(dim) for dim in rest)][: len(out)]
+        field = ordered[tuple(where[dim] % self._chunk(dim) for dim in rest)][skipped : skipped + len(out)]
         if self._stored.reversed_latitude:
             field = field[:, ::-1]
         shift = self._stored.longitude_shift % field.shape[-1]

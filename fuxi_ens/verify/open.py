@@ -156,7 +156,7 @@ class ForecastStore(Store):
             return self
         # A slice where it can be one: zarr reads lists of positions with many times the memory.
         kept = slice(rows[0], rows[-1] + 1) if len(rows) == rows[-1] + 1 - rows[0] else rows
-        return replace(self, dataset=self.dataset.isel(number=kept), _readers={})
+        return replace(self, dataset=self.dataset.isel(number=kept))
 
     def ensemble(self, name: str, init_time: np.datetime64, lead_times: Leads) -> xr.DataArray:
         """Members of one forecast, [lead_time, number, latitude, longitude], in memory."""
@@ -188,11 +188,14 @@ class ForecastStore(Store):
         field = self.members * self.dataset.sizes["latitude"] * self.dataset.sizes["longitude"] * _FLOAT
         second = max((field for name in names if name in SUMS_24H or len(components(name)) > 1), default=0)
         readers = [self._reader(part) for name in names for part in components(name)]
-        return second + max(field if reader is None else reader.scratch_bytes for reader in readers)
+        if self._first_row is None:
+            return second + field
+        whole = self.members == self.opened.dataset.sizes["number"]
+        return second + max(field if reader is None else reader.scratch_bytes(whole=whole) for reader in readers)
 
     def _fill(self, name: str, init_time: np.datetime64, lead_time: np.timedelta64, out: NDArray[np.float32]) -> None:
-        reader = self._reader(name)
-        if reader is None:
+        reader, first = self._reader(name), self._first_row
+        if reader is None or first is None:
             np.copyto(out, self.ensemble(name, init_time, np.array([lead_time])).to_numpy()[0], casting="same_kind")
             return
         wanted = {"time": init_time, "prediction_timedelta": lead_time, "level": channel(name).level}
@@ -202,16 +205,26 @@ class ForecastStore(Store):
             for dim, value in wanted.items()
             if value is not None
         }
-        reader.read_into(where, out)
+        reader.read_into(where, out, first)
+
+    @property
+    def _first_row(self) -> int | None:
+        """Row on disk of the first member; None where the members do not lie side by side, or have no numbers."""
+        there = self.opened.dataset
+        if self.members == there.sizes["number"]:
+            return 0
+        if "number" not in there.coords:
+            return None
+        known = there["number"].to_numpy()
+        first = int(np.flatnonzero(known == self.numbers[0])[0])
+        alike = np.array_equal(known[first : first + self.members], self.numbers)
+        return first if alike and len(np.unique(known)) == len(known) else None
 
     def _reader(self, name: str) -> EnsembleReader | None:
         """None where a layout is left to xarray."""
         if name not in self._readers:
-            array = self._variable(name)
-            stored = str(array.name)
-            # Chunks hold all members; where one is left out, xarray selects.
-            whole = self.members == self.opened.dataset.sizes["number"]
-            direct = whole and EnsembleReader.can_read(self.opened, stored)
+            stored = str(self._variable(name).name)
+            direct = EnsembleReader.can_read(self.opened, stored)
             self._readers[name] = EnsembleReader(self.opened, stored) if direct else None
         return self._readers[name]
 

@@ -72,6 +72,35 @@ def test_positions_are_those_on_disk_where_init_times_are_left_out(tmp_path, rng
     assert_same(part, "z500", direct=True)
 
 
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "tiles"])
+@pytest.mark.parametrize(
+    ("control", "direct"), [(0, True), (4, True), (2, False)], ids=["control first", "control last", "in between"]
+)
+def test_members_without_the_control_member(tmp_path, rng, layout, control, direct, monkeypatch):
+    opened = store(tmp_path, rng, LAYOUTS[layout])
+    opened = replace(opened, dataset=opened.dataset.assign_attrs(control_member=control))
+    part = opened.perturbed()
+    rows = [row for row in range(5) if row != control]
+    everything = {name: opened.ensemble(name, INIT, hours(6, 24)).to_numpy()[:, rows] for name in ("z500", "ws10m")}
+    if direct:
+        monkeypatch.setattr(type(opened), "ensemble", None)  # the way through xarray
+    for name, expected in everything.items():
+        for field, lead in zip(expected, hours(6, 24), strict=True):
+            out = np.full((4, 8, 16), 7, np.float32)
+            part.ensemble_into(name, INIT, lead, out)
+            np.testing.assert_array_equal(out, field.astype(np.float32))
+    assert (part._first_row is not None) == direct
+
+
+def test_some_members_of_a_store_without_numbers_are_those_chosen(tmp_path, rng):
+    opened = store(tmp_path, rng, LAYOUTS["a chunk of all members"], lambda data: data.drop_vars("number"))
+    part = replace(opened, dataset=opened.dataset.isel(number=slice(1, None)))
+    expected = opened.ensemble("z500", INIT, hours(6)).to_numpy()[0, 1:]
+    out = np.empty((4, 8, 16), np.float32)
+    part.ensemble_into("z500", INIT, hours(6)[0], out)
+    np.testing.assert_array_equal(out, expected.astype(np.float32))
+
+
 def test_packed_integers(tmp_path, rng):
     packed = {"dtype": "int16", "scale_factor": 0.01, "add_offset": 2.0, "_FillValue": -32768}
     data = make_forecast(rng, 5, hours(6, 12, 18, 24))[["10m_u_component_of_wind", "10m_v_component_of_wind"]]
@@ -114,6 +143,10 @@ def test_memory_of_a_reader_is_known(tmp_path, rng):
     several = store(tmp_path / "b", rng, LAYOUTS["several times, leads and levels in a chunk"])
     # As it is stored, and decoded.
     assert several.scratch_bytes(("z500",)) == 2 * (2 * 2 * 3 * 2 * 8 * 16 * 4)
+    block = store(tmp_path / "c", rng, LAYOUTS["a chunk of all members"])
+    for opened, needed in ((in_place, member), (block, 2 * field)):
+        fewer = replace(opened, dataset=opened.dataset.isel(number=slice(1, None)))
+        assert fewer.scratch_bytes(("z500",)) == needed
 
 
 def test_fields_are_kept_up_to_a_bound_and_read_once():
