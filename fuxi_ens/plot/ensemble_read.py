@@ -13,7 +13,7 @@ import xarray as xr
 
 from fuxi_ens.channels import CHANNELS_78, HEADLINE, NEAR_GROUND_SPEED, channel, components
 from fuxi_ens.errors import StoreError, UserError
-from fuxi_ens.plot.fields import Case, Place, Stores, read_place
+from fuxi_ens.plot.fields import Case, Place, Stores, apart, read_place
 from fuxi_ens.plot.snapshot import Snapshot
 from fuxi_ens.times import hours, label
 from fuxi_ens.verify.open import AnalysisStore, ForecastStore
@@ -36,12 +36,18 @@ class Forecast:
         return self.stores.forecast
 
     def with_members(self, count: int | None) -> "Forecast":
-        """Only the first `count` members; all for None. Raises UserError for more than there are, or none."""
+        """Only the first `count` members, with the control member as it is; all for None.
+
+        Raises UserError for more than there are, or none.
+        """
         if count is None:
             return self
-        if not 1 <= count <= self.store.members:
-            raise UserError(f"{self.store.source} has {self.store.members} members, {count} were asked for")
-        fewer = replace(self.store, dataset=self.store.dataset.isel(number=slice(count)))
+        controls = self.store.numbers == self.store.control
+        there = int((~controls).sum())
+        if not 1 <= count <= there:
+            raise UserError(f"{self.store.source} has {there} members, {count} were asked for")
+        chosen = controls | ((~controls).cumsum() <= count)
+        fewer = replace(self.store, dataset=self.store.dataset.isel(number=np.flatnonzero(chosen)))
         return replace(self, stores=replace(self.stores, forecast=fewer))
 
     def names(self) -> tuple[str, ...]:
@@ -97,12 +103,13 @@ class Forecast:
         """
         members = self.store.ensemble(name, init_time, np.array([lead_time])).squeeze("lead_time", drop=True)
         self._require_whole(members, name, init_time)
+        members, control = apart(self.store, members.transpose("number", *_HORIZONTAL))
         truth = self.stores.truth
         shown = None
         if truth is not None and _covers(truth, init_time + lead_time):
             self._require_one_grid(truth)
             shown = truth.fields(name, np.array([init_time + lead_time])).squeeze("valid_time", drop=True)
-        return Snapshot(name, self.system, init_time, lead_time, members.transpose("number", *_HORIZONTAL), shown)
+        return Snapshot(name, self.system, init_time, lead_time, members, shown, control)
 
     def series(self, name: str, init_time: np.datetime64, place: Place) -> Case:
         """Read the grid point nearest to `place` at all lead times, as a case with one point.
@@ -116,6 +123,8 @@ class Forecast:
         stores = replace(self.stores, baseline=baseline)
         case = read_place(stores, name, init_time, np.sort(self.store.lead_times), place)
         self._require_whole(case.forecast, name, init_time)
+        if case.control is not None:
+            self._require_whole(case.control.expand_dims("number"), name, init_time)
         return case
 
     def _require_whole(self, members: xr.DataArray, name: str, init_time: np.datetime64) -> None:

@@ -47,11 +47,13 @@ class Case:
     name: str
     init_time: np.datetime64
     forecast: xr.DataArray
-    """[number, lead_time, latitude, longitude]"""
+    """[number, lead_time, latitude, longitude], without the control member"""
     truth: xr.DataArray
     """[valid_time, latitude, longitude]; of a forecast that has none yet, without any valid time"""
     baseline: xr.DataArray | None = None
     """[number, lead_time, latitude, longitude]"""
+    control: xr.DataArray | None = None
+    """[lead_time, latitude, longitude], of forecasts that have a control member"""
 
     def __post_init__(self) -> None:
         self._require("forecast", self.forecast, _ENSEMBLE)
@@ -74,8 +76,9 @@ class Case:
     def at_place(self, place: Place) -> Self:
         """The same case with every field reduced to the grid point nearest to `place`."""
         baseline = None if self.baseline is None else nearest(self.baseline, place)
+        control = None if self.control is None else nearest(self.control, place)
         forecast, truth = nearest(self.forecast, place), nearest(self.truth, place)
-        return replace(self, forecast=forecast, truth=truth, baseline=baseline)
+        return replace(self, forecast=forecast, truth=truth, baseline=baseline, control=control)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +92,23 @@ class Stores:
 
 def read_case(stores: Stores, name: str, init_time: np.datetime64, lead_times: Leads) -> Case:
     """Read the fields at `lead_times`; valid times past the end of the truth are left out, not invented."""
-    forecast = stores.forecast.ensemble(name, init_time, lead_times)
+    forecast, control = apart(stores.forecast, stores.forecast.ensemble(name, init_time, lead_times))
     covered = _covered(stores.truth, init_time + lead_times)
     truth = stores.truth.fields(name, covered) if stores.truth is not None and covered.size else _no_truth(forecast)
     baseline = None
     if stores.baseline is not None:
         shared = np.intersect1d(lead_times, stores.baseline.lead_times)
-        baseline = stores.baseline.ensemble(name, init_time, shared)
-    return Case(name, init_time, forecast, truth, baseline)
+        baseline = stores.baseline.perturbed().ensemble(name, init_time, shared)
+    return Case(name, init_time, forecast, truth, baseline, control)
+
+
+def apart(store: ForecastStore, members: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray | None]:
+    """The perturbed ones of all `members` of a store, and the control member, None where there is none."""
+    controls = store.numbers == store.control
+    if not controls.any():
+        return members, None
+    control = members.isel(number=int(np.flatnonzero(controls)[0])).drop_vars("number", errors="ignore")
+    return members.isel(number=np.flatnonzero(~controls)), control
 
 
 def read_place(stores: Stores, name: str, init_time: np.datetime64, lead_times: Leads, place: Place) -> Case:

@@ -63,8 +63,9 @@ def ensemble_maps(shown: Snapshot, region: Region = Region()) -> Figure:  # noqa
 
 @mpl.rc_context(RC)
 def stamps(shown: Snapshot, region: Region = Region()) -> Figure:  # noqa: B008 - frozen
-    """A small map of the ensemble mean and of every member, all on one color scale."""
+    """A small map of the ensemble mean, the control member and every other one, all on one color scale."""
     fields = [("ensemble mean", shown.members.mean("number"))]
+    fields += [("control", shown.control)] if shown.control is not None else []
     fields += [(f"member {number}", shown.members.sel(number=number)) for number in shown.members["number"].to_numpy()]
     columns = min(len(fields), 3 if len(fields) <= 6 else 4 if len(fields) <= 12 else 6)
     rows = -(-len(fields) // columns)

@@ -25,6 +25,11 @@ _COLOR: Final = style.ROLE_STYLES["forecast"].color
 _LIGHT: Final = "#9fc6e2"
 _TRUTH: Final = "#D55E00"
 """Not the ink of other figures, which is the median's here."""
+_CONTROL: Final[dict[str, Any]] = {
+    "color": style.CONTROL_COLOR,
+    "linewidth": 1.3,
+    "linestyle": style.CONTROL_DASHES,
+}
 
 
 @mpl.rc_context(style.RC)
@@ -41,8 +46,9 @@ def meteogram(cases: Sequence[Case], place: Place, system: str) -> Figure:
         axes.tick_params(labelbottom=False)
     _time_axis(panels[-1], cases[0])
     _lead_axis(panels[0], cases[0])
-    with_truth = any(case.truth.sizes["valid_time"] for case in cases)
-    figure.legend(handles=_key(with_truth), loc="outside lower left", ncols=5, handlelength=1.6)
+    key = _key(cases)
+    # One line of the usual five; with the control member two.
+    figure.legend(handles=key, loc="outside lower left", ncols=min(len(key), 5), handlelength=1.6)
     return figure
 
 
@@ -56,6 +62,8 @@ def _panel(axes: Axes, case: Case) -> None:
     axes.bar(at, ninetieth - tenth, 0.42 * step, tenth, zorder=3, **box)
     axes.bar(at, three_quarters - quarter, 0.78 * step, quarter, zorder=4, **box)
     axes.hlines(median, at - 0.39 * step, at + 0.39 * step, color=style.INK, linewidth=1.2, zorder=5)
+    if case.control is not None:
+        axes.plot(at, series(case.control, case.name)[0], zorder=5.5, **_CONTROL)
     if case.truth.sizes["valid_time"]:
         truth = series(case.truth.rename(valid_time="lead_time"), case.name)[0]
         line: dict[str, Any] = {"color": _TRUTH, "linewidth": 0.9, "marker": "o", "markersize": 2.2, "zorder": 6}
@@ -96,14 +104,16 @@ def _lead_axis(axes: Axes, case: Case) -> None:
     above.set_xlabel("lead time (days)", fontsize=8, color=style.MUTED)
 
 
-def _key(with_truth: bool) -> list[Any]:
-    """What the parts of a box mean."""
+def _key(cases: Sequence[Case]) -> list[Any]:
+    """What the parts of a box and the lines mean."""
     key: list[Any] = [
         Line2D([], [], color=style.INK, linewidth=1.4, label="median"),
         Patch(facecolor=_LIGHT, edgecolor=_COLOR, linewidth=0.6, label="wide box: 25 to 75 %"),
         Patch(facecolor=_LIGHT, edgecolor=_COLOR, linewidth=0.5, label="narrow box: 10 to 90 %"),
         Line2D([], [], color=_COLOR, linewidth=0.8, label="line: least and largest member"),
     ]
-    if with_truth:
+    if any(case.control is not None for case in cases):
+        key.append(Line2D([], [], label="control", **_CONTROL))
+    if any(case.truth.sizes["valid_time"] for case in cases):
         key.append(Line2D([], [], color=_TRUTH, linewidth=0.9, marker="o", markersize=3, label="truth"))
     return key

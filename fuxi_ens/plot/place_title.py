@@ -7,7 +7,7 @@ import xarray as xr
 
 from fuxi_ens.plot.fields import Case, Place
 from fuxi_ens.plot.snapshot import utc
-from fuxi_ens.plot.style import system_label
+from fuxi_ens.plot.style import members_label, system_label
 
 EARTH_RADIUS_KM: Final = 6371.0
 
@@ -17,9 +17,10 @@ def place_title(case: Case, place: Place, system: str) -> str:
     point = grid_point(case.forecast)
     distance = distance_km(place, point)
     last = case.forecast["lead_time"].to_numpy()[-1] / np.timedelta64(1, "D")
+    members = members_label(case.forecast.sizes["number"], control=case.control is not None)
     return (
         f"{place}, {system_label(system)}\ninit {utc(case.init_time)}   to day {last:g}   "
-        f"{case.forecast.sizes['number']} members   nearest {point}, {distance:.0f} km away"
+        f"{members}   nearest {point}, {distance:.0f} km away"
     )
 
 

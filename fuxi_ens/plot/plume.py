@@ -55,12 +55,15 @@ def plume_caption(case: Case, place: Place) -> str:
 def _panel(axes: Axes, point: Case, baseline_name: str) -> None:
     valid_times = point.init_time + point.forecast["lead_time"].to_numpy()
     _draw_forecast(axes, valid_times, series(point.forecast, point.name))
+    if point.control is not None:
+        line: dict[str, Any] = {"color": style.CONTROL_COLOR, "linewidth": 1.6, "linestyle": style.CONTROL_DASHES}
+        axes.plot(valid_times, series(point.control, point.name)[0], label="control", zorder=5.5, **line)
     if point.baseline is not None:
         there = point.init_time + point.baseline["lead_time"].to_numpy()
         _draw_baseline(axes, there, series(point.baseline, point.name), baseline_name)
     if point.truth.sizes["valid_time"]:
         truth = series(point.truth.rename(valid_time="lead_time"), point.name)[0]
-        line: dict[str, Any] = {"color": style.TRUTH_COLOR, "linewidth": 1.6, "zorder": 6}
+        line = {"color": style.TRUTH_COLOR, "linewidth": 1.6, "zorder": 6}
         axes.plot(point.truth["valid_time"].to_numpy(), truth, label="truth", **line)
     axes.set_title(style.long_name(point.name))
     axes.set_ylabel(style.field_units(point.name))

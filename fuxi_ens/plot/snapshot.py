@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fuxi_ens.plot.style import chart_units, lead_label, long_name, system_label
+from fuxi_ens.plot.style import chart_units, lead_label, long_name, members_label, system_label
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,11 @@ class Snapshot:
     init_time: np.datetime64
     lead_time: np.timedelta64
     members: xr.DataArray
-    """[number, latitude, longitude]"""
+    """[number, latitude, longitude], without the control member: mean, spread and shares are of these."""
     truth: xr.DataArray | None = None
     """[latitude, longitude], on the grid of the members."""
+    control: xr.DataArray | None = None
+    """[latitude, longitude], of forecasts that have a control member."""
 
     def charted(self, field: xr.DataArray) -> xr.DataArray:
         """A field of this name in chart units, float64: a threshold such as 273.15 K is no number of float32."""
@@ -31,7 +33,12 @@ class Snapshot:
     def title(self) -> str:
         """What is shown, of which system, from when, for when, of how many members; two lines."""
         what = ", ".join(filter(None, (long_name(self.name), system_label(self.system))))
-        return f"{what}\n{self.times}   {len(self.members)} members"
+        return f"{what}\n{self.times}   {self.count}"
+
+    @property
+    def count(self) -> str:
+        """How many members are drawn."""
+        return members_label(len(self.members), control=self.control is not None)
 
     @property
     def hours(self) -> str:

@@ -1,4 +1,4 @@
-"""Spaghetti: one or more contours of every member, the ensemble mean thick, the truth dashed."""
+"""Spaghetti: one or more contours of every member, the ensemble mean thick, the control member and truth dashed."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -14,7 +14,7 @@ from fuxi_ens.errors import UserError
 from fuxi_ens.grid import Region
 from fuxi_ens.plot.geography import contour, globe, page_of_one_map
 from fuxi_ens.plot.snapshot import Snapshot
-from fuxi_ens.plot.style import INK, RC, TRUTH_COLOR, field_units
+from fuxi_ens.plot.style import CONTROL_DASHES, INK, RC, TRUTH_COLOR, field_units
 
 COLORS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 """Okabe-Ito, one color per contour value."""
@@ -32,6 +32,8 @@ def spaghetti(shown: Snapshot, values: Sequence[float], region: Region) -> Figur
         (member, {"linewidths": 0.9 if len(shown.members) <= 20 else 0.6, "alpha": 0.55, "zorder": 3})
         for member in shown.members
     ]
+    if shown.control is not None:
+        styles.append((shown.control, {"linewidths": 1.9, "linestyles": [CONTROL_DASHES], "zorder": 4}))
     if shown.truth is not None:
         dashed = {"colors": TRUTH_COLOR, "linewidths": 1.5, "linestyles": [_DASHES], "zorder": 4}
         styles.append((shown.truth, dashed))
@@ -72,6 +74,8 @@ def _legend(figure: Figure, values: Sequence[float], shown: Snapshot) -> None:
         for value, color in zip(values, COLORS, strict=False)
     ]
     handles.append(Line2D([], [], color=INK, linewidth=2.8, label="thick: ensemble mean"))
+    if shown.control is not None:
+        handles.append(Line2D([], [], color=INK, linewidth=1.9, linestyle=CONTROL_DASHES, label="dash-dot: control"))
     if shown.truth is not None:
         handles.append(Line2D([], [], color=TRUTH_COLOR, linewidth=1.5, linestyle=_DASHES, label="truth"))
     figure.legend(handles=handles, loc="outside lower left", ncols=len(handles), handlelength=2.2)

@@ -17,6 +17,9 @@ INK: Final = "#1b2733"
 MUTED: Final = "#5d6b79"
 HAIRLINE: Final = "#d9dfe5"
 TRUTH_COLOR: Final = INK
+CONTROL_COLOR: Final = "#CC79A7"
+"""Where color is free for the control member; elsewhere its dashes tell."""
+CONTROL_DASHES: Final = (0, (6, 1.5, 1, 1.5))
 WIDTH: Final = 9.6
 """Width of every figure in inches."""
 
@@ -78,6 +81,11 @@ ROLE_STYLES: Final = MappingProxyType(
     }
 )
 """Okabe-Ito colors by the role a system plays; dashes repeat the distinction for black-and-white print."""
+
+
+def members_label(count: int, *, control: bool) -> str:
+    """`50 members and control`."""
+    return f"{count} members{' and control' if control else ''}"
 
 
 @dataclass(frozen=True, slots=True)

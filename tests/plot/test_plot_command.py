@@ -171,6 +171,31 @@ def test_the_first_members_only(chosen):
     np.testing.assert_array_equal(fewer.snapshot("z500", INIT, hours(6)).members, everything[:2])
 
 
+@pytest.mark.parametrize("control", [0, 2])
+def test_the_control_member_is_read_apart(world, tmp_path, control):
+    stored = xr.open_zarr(world / "run" / "forecast.zarr").load().drop_encoding()
+    stored.assign_attrs(control_member=control).to_zarr(tmp_path / "c.zarr", zarr_format=2)
+    plain = open_chosen(Wanted(store=str(world / "run" / "forecast.zarr"))).forecast
+    found = open_chosen(Wanted(store=str(tmp_path / "c.zarr"))).forecast
+    others = [number for number in range(plain.store.members) if number != control]
+    everything, shown = (one.snapshot("ws10m", INIT, hours(6)) for one in (plain, found))
+    np.testing.assert_array_equal(shown.control, everything.members[control])
+    np.testing.assert_array_equal(shown.members, everything.members[others])
+    assert shown.members["number"].to_numpy().tolist() == others
+    place = Place("x", 0, 0)
+    everything, series = (one.series("t2m", INIT, place) for one in (plain, found))
+    np.testing.assert_array_equal(
+        series.control, everything.forecast.isel(number=control).transpose(*series.control.dims)
+    )
+    np.testing.assert_array_equal(series.forecast, everything.forecast.isel(number=others))
+    # The first member means the first besides it.
+    fewer = found.with_members(1).snapshot("ws10m", INIT, hours(6))
+    np.testing.assert_array_equal(fewer.control, shown.control)
+    np.testing.assert_array_equal(fewer.members, shown.members[:1])
+    with pytest.raises(UserError, match=f"has {len(others)} members"):
+        found.with_members(len(others) + 1)
+
+
 def test_a_forecast_beyond_the_truth_is_drawn_without_one(world, tmp_path):
     make_analysis(tmp_path / "short.zarr", when=times("2018-01-01", "2018-01-03"))
     chosen = open_chosen(Wanted(store=str(world / "run" / "forecast.zarr"), truth=str(tmp_path / "short.zarr")))

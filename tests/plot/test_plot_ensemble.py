@@ -1,6 +1,7 @@
 """What the pictures of an ensemble draw: the numbers in the artists against twins written out by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 
 from fuxi_ens.errors import UserError
 from fuxi_ens.grid import REGIONS, LatLonGrid, Region, area_weights
-from fuxi_ens.plot import geography
+from fuxi_ens.plot import geography, style
 from fuxi_ens.plot.fields import Case, Place
 from fuxi_ens.plot.geography import DEGREES, aspect, globe, map_axes, northern_cap, region_named
 from fuxi_ens.plot.maps import ensemble_maps, stamps
@@ -292,6 +293,57 @@ class TestMeteogram:
         figure = plume([Case("t2m", INIT, case.forecast, case.truth[:0])], Place("x", 0, 0), title="A title")
         assert "truth" not in [text.get_text() for text in figure.legends[0].get_texts()]
         assert figure.get_suptitle() == "A title"
+
+
+class TestTheControlMember:
+    """It is drawn as what it is, and none of the numbers of the ensemble."""
+
+    @pytest.fixture
+    def shown(self, rng):
+        heights = [560.0, 570.0, 580.0]
+        plain = zonal(heights)
+        control = zonal([600.0]).members[0].drop_vars("number")
+        return plain, replace(plain, control=control)
+
+    def test_maps_and_probabilities_do_not_change(self, shown):
+        without, with_control = shown
+        for draw in (ensemble_maps, lambda one: probability_map(one, Event(550.0), Region())):
+            pairs = [contours(draw(one).axes[0])[0] for one in (without, with_control)]
+            for before, after in zip(*(one.get_paths() for one in pairs), strict=True):
+                np.testing.assert_array_equal(before.vertices, after.vertices)
+
+    def test_it_has_a_stamp_of_its_own(self, shown):
+        titles = [axes.get_title(loc="left") for axes in panels(stamps(shown[1]))]
+        assert titles == ["ensemble mean", "control", "member 0", "member 1", "member 2"]
+
+    def test_its_contour_is_dash_dotted_and_named(self, shown):
+        figures = [spaghetti(one, [550.0], Region()) for one in shown]
+        before, after = (len(contours(figure.axes[0])) for figure in figures)
+        assert after == before + 1
+        named = [[text.get_text() for text in figure.legends[0].get_texts()] for figure in figures]
+        assert "dash-dot: control" in named[1]
+        assert not any("control" in name for name in named[0])
+
+    def test_titles_count_it_apart(self, shown):
+        assert shown[0].title.endswith("   3 members")
+        assert shown[1].title.endswith("   3 members and control")
+
+    @pytest.mark.parametrize("draw", [plume, lambda cases, place: meteogram(cases, place, "ours")])
+    def test_it_is_a_line_of_its_own_at_a_place(self, draw, rng):
+        leads = np.arange(1, 9) * hours(6)
+        dims = {"number": range(5), "lead_time": leads, "latitude": [52.5], "longitude": [11.25]}
+        members = xr.DataArray(280.0 + rng.standard_normal((5, 8, 1, 1)), dims, tuple(dims))
+        control = members[0].drop_vars("number") + 40.0
+        truth = control[:0].rename(lead_time="valid_time")
+        figure = draw([Case("t2m", INIT, members, truth, control=control)], Place("x", 52.5, 11.25))
+        plain = draw([Case("t2m", INIT, members, truth)], Place("x", 52.5, 11.25))
+        lines = [line for line in figure.axes[0].lines if line.get_color() == style.CONTROL_COLOR]
+        np.testing.assert_allclose(lines[0].get_ydata(), control.to_numpy()[:, 0, 0] - 273.15)
+        assert len(figure.axes[0].lines) == len(plain.axes[0].lines) + 1
+        assert "control" in [text.get_text() for text in figure.legends[0].get_texts()]
+        # Bands and boxes are those of the five.
+        for ours, theirs in zip(figure.axes[0].collections, plain.axes[0].collections, strict=True):
+            np.testing.assert_array_equal(ours.get_paths()[0].vertices, theirs.get_paths()[0].vertices)
 
 
 class TestRegions:
