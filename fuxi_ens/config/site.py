@@ -68,7 +68,7 @@ class GpuNodesConfig(NodesConfig):
     nodes: PositiveInt = 1
     """Nodes of a training, unless `--nodes` says otherwise."""
     gpus_per_node: NonNegativeInt = 1
-    """GPUs of a node, all used by training, one by a forecast; 0 on a cluster without."""
+    """GPUs of a node, used by training and by forecasts, one process each; 0 on a cluster without."""
     gpu_option: Literal["gpus-per-node", "gres"] = "gpus-per-node"
     """How the site wants GPUs asked for: --gpus-per-node=4 or --gres=gpu:4."""
     gpu_type: Word | None = None

@@ -71,8 +71,11 @@ def make_job(
         _require_whole_groups(config, job)
         return job
     if kind is JobKind.FORECAST:
-        parts = min(parts or site.forecast_tasks, config.forecast.item_count)
-        return Job(kind, name, site.gpu, limit, gpus_per_node=min(site.gpu.gpus_per_node, 1), parts=parts)
+        items = config.forecast.item_count
+        parts = min(parts or site.forecast_tasks, items)
+        # A process makes one work item at a time; GPUs beyond the items of a part would be asked for in vain.
+        gpus = min(site.gpu.gpus_per_node, -(-items // parts))
+        return Job(kind, name, site.gpu, limit, tasks_per_node=max(gpus, 1), gpus_per_node=gpus, parts=parts)
     return Job(kind, name, site.cpu, limit)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
 from fuxi_ens.stores.chunks import ChunkReader, Coordinates
@@ -17,6 +18,22 @@ from fuxi_ens.stores.stored import OpenStore
 
 _FIELD: Final = ("number", "latitude", "longitude")
 _scratch = Scratch()
+
+
+def first_row(chosen: xr.Dataset, there: xr.Dataset) -> int | None:
+    """Row of the first of the `chosen` members among all that are `there`.
+
+    None where they do not lie side by side, or where members have no numbers to tell.
+    """
+    count = chosen.sizes["number"]
+    if count == there.sizes["number"]:
+        return 0
+    if "number" not in there.coords:
+        return None
+    known, wanted = there["number"].to_numpy(), chosen["number"].to_numpy()
+    first = int(np.flatnonzero(known == wanted[0])[0])
+    unique = len(np.unique(known)) == len(known)
+    return first if unique and np.array_equal(known[first : first + count], wanted) else None
 
 
 class EnsembleReader:

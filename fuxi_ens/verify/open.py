@@ -22,7 +22,7 @@ from fuxi_ens.channels import SUMS_24H, Variable, channel, components
 from fuxi_ens.errors import StoreError
 from fuxi_ens.provenance import CONTROL_MEMBER, DRAWS
 from fuxi_ens.stores import Fields, OpenStore, open_store
-from fuxi_ens.stores.ensembles import EnsembleReader
+from fuxi_ens.stores.ensembles import EnsembleReader, first_row
 from fuxi_ens.stores.finished import finished, impaired, is_ours
 from fuxi_ens.stores.scratch import Scratch
 from fuxi_ens.stores.sums import cannot_be_negative, parts_of, require_whole, summed
@@ -128,9 +128,7 @@ class ForecastStore(Store):
         if lost.any():
             log.warning("%s: %d init times lack members that were given up, and are left out", self.source, lost.sum())
         if not (done & ~lost).any():
-            raise StoreError(
-                f"{self.source} holds no init time with all its members; see what `fuxi-ens forecast` says"
-            )
+            raise StoreError(f"{self.source}: all init times lack members; see what `fuxi-ens forecast` says")
         return replace(self, dataset=self.dataset.isel(init_time=np.flatnonzero(done & ~lost)))
 
     @property
@@ -188,13 +186,13 @@ class ForecastStore(Store):
         field = self.members * self.dataset.sizes["latitude"] * self.dataset.sizes["longitude"] * _FLOAT
         second = max((field for name in names if name in SUMS_24H or len(components(name)) > 1), default=0)
         readers = [self._reader(part) for name in names for part in components(name)]
-        if self._first_row is None:
+        if first_row(self.dataset, self.opened.dataset) is None:
             return second + field
         whole = self.members == self.opened.dataset.sizes["number"]
         return second + max(field if reader is None else reader.scratch_bytes(whole=whole) for reader in readers)
 
     def _fill(self, name: str, init_time: np.datetime64, lead_time: np.timedelta64, out: NDArray[np.float32]) -> None:
-        reader, first = self._reader(name), self._first_row
+        reader, first = self._reader(name), first_row(self.dataset, self.opened.dataset)
         if reader is None or first is None:
             np.copyto(out, self.ensemble(name, init_time, np.array([lead_time])).to_numpy()[0], casting="same_kind")
             return
@@ -206,19 +204,6 @@ class ForecastStore(Store):
             if value is not None
         }
         reader.read_into(where, out, first)
-
-    @property
-    def _first_row(self) -> int | None:
-        """Row on disk of the first member; None where the members do not lie side by side, or have no numbers."""
-        there = self.opened.dataset
-        if self.members == there.sizes["number"]:
-            return 0
-        if "number" not in there.coords:
-            return None
-        known = there["number"].to_numpy()
-        first = int(np.flatnonzero(known == self.numbers[0])[0])
-        alike = np.array_equal(known[first : first + self.members], self.numbers)
-        return first if alike and len(np.unique(known)) == len(known) else None
 
     def _reader(self, name: str) -> EnsembleReader | None:
         """None where a layout is left to xarray."""

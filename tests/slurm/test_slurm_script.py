@@ -89,9 +89,28 @@ class TestOptions:
         assert options(text)["--ntasks-per-node"] == "2"
         assert not re.search("gpu|gres", text)
 
-    def test_a_forecast_is_an_array_of_single_gpus(self, config):
-        found = options(script(config, "forecast", {"gpu": {"gpus_per_node": 4}}, parts=2))
-        assert (found["--array"], found["--gpus-per-node"], found["--nodes"]) == ("0-1", "1", "1")
+    @pytest.mark.parametrize(
+        ("items", "parts", "gpus", "array", "each"),
+        [
+            (2, 2, 4, "0-1", "1"),
+            (2, 1, 4, None, "2"),
+            (9, 2, 4, "0-1", "4"),
+            (9, 4, 4, "0-3", "3"),
+            (9, 3, 1, "0-2", "1"),
+        ],
+    )
+    def test_a_forecast_has_a_process_for_each_gpu_that_has_work(self, config, items, parts, gpus, array, each):
+        starts = [f"2018-01-0{1 + day // 2}T{12 * (day % 2):02d}:00" for day in range(1, items + 1)]
+        values = {**config.model_dump(), "forecast": {**config.forecast.model_dump(), "init_times": starts}}
+        made = type(config).model_validate(values)
+        assert made.forecast.item_count == items
+        found = options(script(made, "forecast", {"gpu": {"gpus_per_node": gpus}}, parts=parts))
+        assert (found.get("--array"), found["--nodes"]) == (array, "1")
+        assert (found["--gpus-per-node"], found["--ntasks-per-node"]) == (each, each)
+
+    def test_a_forecast_without_gpus_is_one_process(self, config):
+        found = options(script(config, "forecast", {"gpu": {"gpus_per_node": 0, "tasks_per_node": 3}}))
+        assert (found["--ntasks-per-node"], found.get("--gpus-per-node")) == ("1", None)
         assert (found["--ntasks-per-node"], found["--output"]) == ("1", "/run/jobs/%x-%A_%a.out")
 
     def test_no_more_parts_than_init_times(self, config):

@@ -7,6 +7,7 @@ import pytest
 from verify_world import hours, make_forecast, weatherbench_order
 
 from fuxi_ens.errors import StoreError
+from fuxi_ens.stores.ensembles import first_row
 from fuxi_ens.verify.climate import FieldCache
 from fuxi_ens.verify.open import open_forecast
 
@@ -89,7 +90,7 @@ def test_members_without_the_control_member(tmp_path, rng, layout, control, dire
             out = np.full((4, 8, 16), 7, np.float32)
             part.ensemble_into(name, INIT, lead, out)
             np.testing.assert_array_equal(out, field.astype(np.float32))
-    assert (part._first_row is not None) == direct
+    assert (first_row(part.dataset, part.opened.dataset) is not None) == direct
 
 
 def test_some_members_of_a_store_without_numbers_are_those_chosen(tmp_path, rng):
