@@ -111,7 +111,9 @@ class TestOptions:
     def test_a_forecast_without_gpus_is_one_process(self, config):
         found = options(script(config, "forecast", {"gpu": {"gpus_per_node": 0, "tasks_per_node": 3}}))
         assert (found["--ntasks-per-node"], found.get("--gpus-per-node")) == ("1", None)
-        assert (found["--ntasks-per-node"], found["--output"]) == ("1", "/run/jobs/%x-%A_%a.out")
+
+    def test_elements_of_an_array_have_logs_of_their_own(self, config):
+        assert options(script(config, "forecast", parts=2))["--output"] == "/run/jobs/%x-%A_%a.out"
 
     def test_no_more_parts_than_init_times(self, config):
         assert len(config.forecast.init_times.times) == 2
