@@ -144,7 +144,10 @@ SUMS_24H: Final = MappingProxyType(
 )
 """Sums over the 24 h that end at the valid time, derived per member from a channel of 6 h sums: `tp24`."""
 
-PRECIPITATION: Final = ("tp", "tp24")
+DRY_MM: Final = MappingProxyType({"tp": 0.1, "tp24": 0.25})
+"""Amounts of precipitation up to which the 6 h or 24 h count as dry (WeatherBench 2; Haiden et al. 2012)."""
+
+PRECIPITATION: Final = tuple(DRY_MM)
 """Amounts of precipitation, which have scores of their own: over 6 h, a channel, and over 24 h."""
 
 HEADLINE: Final = ("z500", "t850", "msl", "t2m", "ws10m", "tp")

@@ -112,6 +112,22 @@ class Config(Section):
         """Channels of the climatology, in tensor order."""
         return self.climatology.channels or self.model.channels
 
+    @property
+    def climatology_derived(self) -> tuple[str, ...]:
+        """What the climatology derives of its channels: speeds near the ground; other speeds and sums if scored."""
+        have = set(self.climatology_channels)
+        wanted = {*vocabulary.NEAR_GROUND_SPEED, *self.verify.channels}
+        derived = (*vocabulary.DERIVED_SPEED, *vocabulary.SUMS_24H)
+        return tuple(name for name in derived if name in wanted and have.issuperset(vocabulary.components(name)))
+
+    @property
+    def climatology_categories(self) -> tuple[str, ...]:
+        """Amounts of precipitation whose dry share and heavy amounts the climatology holds: those scored by SEEPS."""
+        if "seeps" not in self.verify.scores:
+            return ()
+        have = {*self.climatology_channels, *self.climatology_derived}
+        return tuple(name for name in self.verify.channels if name in vocabulary.PRECIPITATION and name in have)
+
     @model_validator(mode="after")
     def check(self) -> Self:
         """Cross-section rules: channels agree, and nothing learned or averaged saw the test period."""

@@ -24,6 +24,7 @@ FamilyName = Literal[
     "events",
     "precipitation_events",
     "hersbach",
+    "seeps",
     "spectra",
     "multivariate",
     "maps",

@@ -28,7 +28,6 @@ _WORDS: Final = {
     "spread_skill_ratio": ScoreWords("Spread-skill ratio", "one"),
     "crpss_climatology": ScoreWords("CRPS skill over climatology", "higher"),
     "acc": ScoreWords("Anomaly correlation", "higher"),
-    "seeps": ScoreWords("SEEPS", "lower"),
 }
 # The longest beginning of a name decides, for families of scores such as those of several thresholds.
 _BEGINNINGS: Final = {
@@ -37,6 +36,7 @@ _BEGINNINGS: Final = {
     "rmse_": ScoreWords("RMSE", "lower", dimensional=True),
     "twcrps": ScoreWords("Threshold-weighted CRPS", "lower", dimensional=True),
     "acc_": ScoreWords("Anomaly correlation", "higher"),
+    "seeps": ScoreWords("SEEPS", "lower"),
     "brier": ScoreWords("Brier score", "lower"),
     "brier_skill": ScoreWords("Brier skill", "higher"),
     "roc_area": ScoreWords("Area under ROC", "higher"),

@@ -25,6 +25,12 @@ class ClimatologyAt(Protocol):
     def quantile(self, q: float) -> Field:
         """Quantile, [latitude, longitude]. Raises StoreError unless this very one is stored."""
 
+    def heavy_amount(self) -> Field:
+        """Amount of precipitation from which a case is heavy, [latitude, longitude]; NaN where no case is wet."""
+
+    def dry_fraction(self) -> Field:
+        """Share of dry cases of the year, [latitude, longitude]."""
+
 
 @dataclass(frozen=True)
 class Block:

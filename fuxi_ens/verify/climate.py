@@ -84,6 +84,16 @@ class ClimateAt:
         """Quantile, like `mean`."""
         return self._field(q, lambda: self.climate.store.quantile(self.name, q, self._times)[0])
 
+    def heavy_amount(self) -> Field:
+        """Amount of precipitation from which a case is heavy, like `mean`; NaN where no case is wet."""
+        return self._field("heavy_amount", lambda: self.climate.store.heavy_amount(self.name, self._times)[0])
+
+    def dry_fraction(self) -> Field:
+        """Share of dry cases of the year, [latitude, longitude]."""
+        return self.climate.cache.get(
+            (self.name, "dry_fraction"), lambda: self.climate.store.dry_fraction(self.name).astype(np.float32)
+        )
+
     @property
     def _times(self) -> Times:
         return np.array([self.valid_time])

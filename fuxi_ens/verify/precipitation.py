@@ -1,15 +1,31 @@
 """The score SEEPS of precipitation (verification.md 12.2), on named dimensions."""
 
-from typing import Final
+from typing import Any, TypeVar
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 _DRIEST, _WETTEST = 0.85, 0.1
 """Bounds of the dry probability: beyond them a category is too rare to be scored."""
-DRY_6H_MM: Final = 0.1
-DRY_24H_MM: Final = 0.25
-"""Amounts that still count as dry, after WeatherBench 2 and Haiden et al. 2012."""
+
+Array = TypeVar("Array", NDArray[np.floating], xr.DataArray)
+
+
+def penalties(p: Array) -> tuple[tuple[Array, ...], ...]:
+    """Rows forecast, columns truth, of dry, light, heavy; `p` is the share of dry cases (Rodwell et al. 2010)."""
+    none = 0.0 * p
+    return (
+        (none, 0.5 / (1 - p), 2.0 / (1 - p)),
+        (0.5 / p, none, 1.5 / (1 - p)),
+        (0.5 / p + 1.5 / (2 + p), 1.5 / (2 + p), none),
+    )
+
+
+def has_categories(dry_probability: Array, heavy_amount: Array, dry_amount: float | np.floating) -> Any:
+    """Where a climate has three, as booleans: dry neither too rare nor too frequent, heavy not dry; not at NaN."""
+    between = (dry_probability >= _WETTEST) & (dry_probability <= _DRIEST)
+    return between & (heavy_amount > dry_amount)
 
 
 def seeps(
@@ -29,18 +45,12 @@ def seeps(
     Raises ValueError for unequal coordinates.
     """
     xr.align(forecast, truth, dry_probability, heavy_amount, join="exact", copy=False)
-    p = dry_probability.where((dry_probability >= _WETTEST) & (dry_probability <= _DRIEST))
-    p = p.where(heavy_amount > dry_amount)
+    p = dry_probability.where(has_categories(dry_probability, heavy_amount, dry_amount))
     said, was = (_category(values, heavy_amount, dry_amount) for values in (forecast, truth))
-    matrix = (
-        (0.0 * p, 1 / (1 - p), 4 / (1 - p)),
-        (1 / p, 0.0 * p, 3 / (1 - p)),
-        (1 / p + 3 / (2 + p), 3 / (2 + p), 0.0 * p),
-    )
     result = xr.zeros_like(said * was * p)
-    for i, row in enumerate(matrix):
+    for i, row in enumerate(penalties(p)):
         for j, penalty in enumerate(row):
-            result = result + ((said == i) & (was == j)) * (0.5 * penalty)
+            result = result + ((said == i) & (was == j)) * penalty
     known = forecast.notnull() & truth.notnull() & p.notnull()
     return result.where(known).rename("seeps")
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from fuxi_ens.verify.precipitation import DRY_24H_MM, seeps
+from fuxi_ens.channels import DRY_MM
+from fuxi_ens.verify.precipitation import seeps
 
 
 def field(*values):
@@ -13,7 +14,7 @@ def field(*values):
 
 def score(forecast, truth, p=0.4, heavy=5.0):
     one = np.ones(len(truth))
-    return seeps(field(*forecast), field(*truth), field(*(p * one)), field(*(heavy * one)), DRY_24H_MM)
+    return seeps(field(*forecast), field(*truth), field(*(p * one)), field(*(heavy * one)), DRY_MM["tp24"])
 
 
 DRY, LIGHT, HEAVY = 0.0, 2.0, 9.0
@@ -47,7 +48,7 @@ def test_the_right_category_costs_nothing():
 
 def test_values_on_a_bound_have_a_category():
     # With < and > alone, exactly 0.25 mm and exactly the heavy amount belong to none and would score 0.
-    result = score([DRY_24H_MM, 5.0, HEAVY, LIGHT], [LIGHT, LIGHT, DRY_24H_MM, 5.0])
+    result = score([DRY_MM["tp24"], 5.0, HEAVY, LIGHT], [LIGHT, LIGHT, DRY_MM["tp24"], 5.0])
     expected = score([DRY, HEAVY, HEAVY, LIGHT], [LIGHT, LIGHT, DRY, HEAVY])
     assert (result > 0).all()
     np.testing.assert_array_equal(result, expected)
@@ -66,9 +67,9 @@ def test_nan_in_forecast_or_truth_is_nan():
 def test_members_are_scored_one_by_one_and_their_mean_drizzles(rng):
     members = xr.DataArray([[0.0, 0.0], [0.0, 0.0], [3.0, 0.0]], dims=("number", "case"))
     truth, p, heavy = field(DRY, DRY), field(0.4, 0.4), field(5.0, 5.0)
-    each = seeps(members, truth, p, heavy, DRY_24H_MM)
+    each = seeps(members, truth, p, heavy, DRY_MM["tp24"])
     assert each.dims == ("number", "case")
-    of_mean = seeps(members.mean("number"), truth, p, heavy, DRY_24H_MM)
+    of_mean = seeps(members.mean("number"), truth, p, heavy, DRY_MM["tp24"])
     assert float(of_mean[0]) > float(each.mean("number")[0]) > 0
 
 
@@ -81,6 +82,6 @@ def test_unequal_coordinates_are_refused():
 def test_seeps_stays_lazy():
     cases = field(DRY, LIGHT, HEAVY)
     p, heavy = field(0.4, 0.4, 0.4), field(5.0, 5.0, 5.0)
-    lazy = seeps(cases.chunk(case=1), cases[::-1].drop_vars("case", errors="ignore"), p, heavy, DRY_24H_MM)
+    lazy = seeps(cases.chunk(case=1), cases[::-1].drop_vars("case", errors="ignore"), p, heavy, DRY_MM["tp24"])
     assert lazy.chunks is not None
-    np.testing.assert_array_equal(lazy.compute(), seeps(cases, cases[::-1], p, heavy, DRY_24H_MM))
+    np.testing.assert_array_equal(lazy.compute(), seeps(cases, cases[::-1], p, heavy, DRY_MM["tp24"]))

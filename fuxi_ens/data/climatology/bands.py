@@ -7,6 +7,8 @@ from typing import Final
 import numpy as np
 import zarr
 
+from fuxi_ens.channels import DRY_MM
+from fuxi_ens.data.climatology.categories import categories
 from fuxi_ens.data.climatology.gather import runs_of_days
 from fuxi_ens.data.climatology.plan import Place
 from fuxi_ens.data.climatology.quantile import quantiles
@@ -50,6 +52,11 @@ def write_band(task: Band) -> int:
         pairs = [mean_and_std(kept[:, 0], kept[:, 1], kept[:, 2], weights) for kept in _strips(task)]
         _write(task, "mean", [mean for mean, _ in pairs])
         _write(task, "std", [std for _, std in pairs])
+    elif task.place.unit.kind == "categories":
+        dry_amount = DRY_MM[task.place.unit.name]
+        pairs = [categories(kept, weights, dry_amount) for kept in _strips(task)]
+        _write(task, "dry_fraction", [share for share, _ in pairs], factor=1.0)
+        _write(task, "heavy_amount", [amount for _, amount in pairs])
     else:
         probabilities = np.array(task.place.plan.probabilities)
         _write(task, "quantile", [quantiles(kept, weights, probabilities) for kept in _strips(task)])
@@ -67,10 +74,10 @@ def _strips(task: Band) -> Iterator[Fields]:
         yield strip.reshape(DAYS, kept, -1)
 
 
-def _write(task: Band, statistic: Statistic, strips: list[Fields]) -> None:
-    """Write the strips of one band, [..., 366, point]."""
+def _write(task: Band, statistic: Statistic, strips: list[Fields], factor: float | None = None) -> None:
+    """Write the strips of one band, [..., 366, point], times `factor`, or in file units."""
     unit, plan = task.place.unit, task.place.plan
-    values = np.concatenate(strips, axis=-1) * np.float32(unit.to_file)
+    values = np.concatenate(strips, axis=-1) * np.float32(unit.to_file if factor is None else factor)
     array = zarr.open_group(task.place.store, mode="r+")[array_name(unit.name, statistic)]
     assert isinstance(array, zarr.Array)
     level = (unit.levels[task.field],) if unit.levels else ()

@@ -1,7 +1,8 @@
 """First half of a climatology: every analysis is read once, and kept by day of the year in scratch files.
 
 A file holds a run of days, [hour, day, kept, field, latitude, longitude] float32. For mean and standard deviation
-"kept" is the number of values, their mean and their squared deviations over the years; for quantiles it is the years.
+"kept" is the number of values, their mean and their squared deviations over the years; for quantiles and categories
+it is the years.
 """
 
 import os
@@ -14,9 +15,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from fuxi_ens.data.climatology.plan import Place
-from fuxi_ens.data.era5 import Frames
+from fuxi_ens.data.climatology.plan import Place, Unit
+from fuxi_ens.data.era5 import Analysis, Frames
 from fuxi_ens.stores.climatology import DAYS
+from fuxi_ens.stores.sums import parts_of, summed, whole
+from fuxi_ens.times import Times
 
 Values = NDArray[np.float64]
 
@@ -77,16 +80,23 @@ def _dates(task: Days) -> Iterator[tuple[int, int, int, Frames]]:
     analysis = task.place.reading.open()
     hours = list(unit.hours)
     times = dates.times[hours, task.first : task.stop]
+    available = dates.times[dates.present]
     present = dates.present[hours, task.first : task.stop]
+    present = present & whole(unit.name, times.ravel(), available).reshape(times.shape)
     for year in range(times.shape[2]):
         # Once each, and in the order of the store, even if day 366 repeats day 365.
         asked = np.unique(times[..., year][present[..., year]])
         if not asked.size:
             continue
-        frames = analysis.read(asked)
-        fields = np.hypot(frames[:, :1], frames[:, 1:]) if unit.is_speed else frames
+        fields = summed(unit.name, (_read(analysis, unit, part) for part in parts_of(unit.name, asked)))
         for hour, day in np.argwhere(present[..., year]).tolist():
             yield year, hour, day, fields[np.searchsorted(asked, times[hour, day, year])]
+
+
+def _read(analysis: Analysis, unit: Unit, times: Times) -> Frames:
+    """Channels of the unit, or speeds of its components, [time, field, latitude, longitude]."""
+    frames = analysis.read(times)
+    return np.hypot(frames[:, : unit.fields], frames[:, unit.fields :]) if unit.is_speed else frames
 
 
 def _save(path: Path, array: Frames) -> None:

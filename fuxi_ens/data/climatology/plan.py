@@ -15,7 +15,7 @@ from fuxi_ens.data.reading import Reading
 from fuxi_ens.stores.climatology import DAYS, array_name
 from fuxi_ens.times import Times
 
-Kind = Literal["moments", "quantiles"]
+Kind = Literal["moments", "quantiles", "categories"]
 
 _SCRATCH_BYTES: Final = 2**32
 """A unit takes all hours of the day together while its scratch files stay below this."""
@@ -57,9 +57,9 @@ class Unit:
 
     kind: Kind
     name: str
-    """A channel or derived wind speed of the variable."""
+    """A scored name of the variable."""
     channels: tuple[str, ...]
-    """What is read: the levels of the variable, or the components of a speed."""
+    """What is read: the levels of the variable, or of the components of a speed, one component after the other."""
     levels: tuple[int, ...]
     """Positions on the level axis of the store, in the order of `channels`; empty for a surface field."""
     hours: tuple[int, ...]
@@ -97,9 +97,11 @@ class Plan:
     width: int
     dates: Dates
     moments: tuple[str, ...]
-    """Channels and derived speeds with mean and standard deviation."""
+    """Channels, derived speeds and sums with mean and standard deviation."""
     quantiles: tuple[str, ...]
     """Those with quantiles."""
+    categories: tuple[str, ...]
+    """Amounts of precipitation with dry share and heavy amount."""
     probabilities: tuple[float, ...]
     window_days: int
 
@@ -118,8 +120,9 @@ class Plan:
             height=model.height,
             width=model.width,
             dates=Dates.of(used, hours),
-            moments=_with_speeds(config.climatology_channels),
-            quantiles=_with_speeds(with_quantiles) if settings.quantiles else (),
+            moments=(*config.climatology_channels, *config.climatology_derived),
+            quantiles=_with_derived(with_quantiles, config) if settings.quantiles else (),
+            categories=config.climatology_categories,
             probabilities=settings.quantiles,
             window_days=settings.window_days,
         )
@@ -127,7 +130,8 @@ class Plan:
     @property
     def identity(self) -> str:
         """A name for all that decides the numbers."""
-        settings = (self.store, self.moments, self.quantiles, self.probabilities, self.window_days)
+        settings: tuple[object, ...] = (self.store, self.moments, self.quantiles, self.probabilities, self.window_days)
+        settings += (self.categories,) if self.categories else ()
         digest = hashlib.sha256(repr((*settings, self.hours, self.height, self.width)).encode())
         digest.update(self.dates.times.astype("<M8[ns]").tobytes() + self.dates.present.tobytes())
         return digest.hexdigest()[:16]
@@ -135,7 +139,11 @@ class Plan:
     @property
     def units(self) -> list[Unit]:
         """Units in the order of work."""
-        contents: dict[Kind, tuple[str, ...]] = {"moments": self.moments, "quantiles": self.quantiles}
+        contents: dict[Kind, tuple[str, ...]] = {
+            "moments": self.moments,
+            "quantiles": self.quantiles,
+            "categories": self.categories,
+        }
         return [
             unit
             for kind, names in contents.items()
@@ -167,12 +175,10 @@ class Plan:
         return 4 * DAYS * len(unit.hours) * per_date * unit.fields * self.height * self.width
 
     def _units_of(self, kind: Kind, names: tuple[str, ...]) -> list[Unit]:
-        levels = tuple(
-            self.levels.index(level)
-            for level in (None if n in vocabulary.DERIVED_SPEED else vocabulary.channel(n).level for n in names)
-            if level is not None
-        )
-        channels = names if levels else vocabulary.components(names[0])
+        parts = list(zip(*(vocabulary.components(name) for name in names), strict=True))
+        stored = [vocabulary.channel(name).level for name in parts[0]]
+        levels = tuple(self.levels.index(level) for level in stored if level is not None)
+        channels = tuple(name for part in parts for name in part)
         whole = Unit(kind, names[0], channels, levels, tuple(range(len(self.hours))))
         if self.scratch_bytes(whole) <= _SCRATCH_BYTES:
             return [whole]
@@ -192,9 +198,9 @@ class Place:
     """The climatology under construction."""
 
 
-def _with_speeds(channels: tuple[str, ...]) -> tuple[str, ...]:
-    speeds = tuple(name for name, parts in vocabulary.NEAR_GROUND_SPEED.items() if set(parts) <= set(channels))
-    return (*channels, *speeds)
+def _with_derived(channels: tuple[str, ...], config: Config) -> tuple[str, ...]:
+    have = set(channels)
+    return (*channels, *(n for n in config.climatology_derived if have.issuperset(vocabulary.components(n))))
 
 
 def times_of(periods: tuple[Period, ...], available: Times) -> Times:

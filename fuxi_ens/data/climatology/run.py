@@ -117,7 +117,7 @@ def _attributes(config: Config, periods: tuple[Period, ...]) -> dict[str, str | 
 
 def _log_sizes(plan: Plan) -> None:
     times, field = 366 * len(plan.hours), 4 * plan.height * plan.width
-    fields = 2 * len(plan.moments) + len(plan.quantiles) * len(plan.probabilities)
+    fields = 2 * (len(plan.moments) + len(plan.categories)) + len(plan.quantiles) * len(plan.probabilities)
     scratch = max(plan.scratch_bytes(unit) for unit in plan.units)
     log.info(
         "climatology of %d fields: %.1f GiB before compression, scratch files up to %.1f GiB at a time",

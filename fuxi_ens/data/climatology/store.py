@@ -69,7 +69,13 @@ def require_same(store: Path, plan: Plan) -> None:
 
 def _create(path: Path, plan: Plan, attributes: dict[str, Any]) -> None:
     """Metadata and coordinates only, under a temporary name first; what nobody writes reads as NaN."""
-    contents: dict[Statistic, tuple[str, ...]] = {"mean": plan.moments, "std": plan.moments, "quantile": plan.quantiles}
+    contents: dict[Statistic, tuple[str, ...]] = {
+        "mean": plan.moments,
+        "std": plan.moments,
+        "quantile": plan.quantiles,
+        "dry_fraction": plan.categories,
+        "heavy_amount": plan.categories,
+    }
     arrays = {
         array_name(name, statistic): _template(plan, name, statistic)
         for statistic, names in contents.items()
@@ -95,7 +101,7 @@ def _create(path: Path, plan: Plan, attributes: dict[str, Any]) -> None:
 
 def _template(plan: Plan, name: str, statistic: Statistic) -> xr.DataArray:
     """An array that is never computed: to_zarr(compute=False) takes its shape, type and attributes."""
-    has_levels = name not in vocabulary.DERIVED_SPEED and vocabulary.channel(name).level is not None
+    has_levels = vocabulary.channel(vocabulary.components(name)[0]).level is not None
     sizes: dict[str, int] = {"hour": len(plan.hours)}
     if statistic == "quantile":
         sizes["quantile"] = len(plan.probabilities)
@@ -109,7 +115,8 @@ def _template(plan: Plan, name: str, statistic: Statistic) -> xr.DataArray:
     if statistic == "quantile":
         coords["quantile"] = np.array(plan.probabilities)
     title = array_name(name, statistic).replace("_", " ")
-    attributes = {"units": vocabulary.file_units(name), "long_name": f"{title} by day of the year and hour"}
+    units = "1" if statistic == "dry_fraction" else vocabulary.file_units(name)
+    attributes = {"units": units, "long_name": f"{title} by day of the year and hour"}
     return xr.DataArray(unwritten, dims=tuple(sizes), coords=coords, attrs=attributes)
 
 

@@ -36,6 +36,12 @@ def mean_and_std(count: Fields, mean: Fields, squares: Fields, weights: Values) 
     return (center + shift).astype(np.float32), np.sqrt(np.maximum(variance, 0.0)).astype(np.float32)
 
 
+def share(part: NDArray[np.int64], whole: NDArray[np.int64], weights: Values) -> Fields:
+    """Weighted share of counts around each day of the year, [366, point]; NaN without any."""
+    sums = (_around(counts.astype(np.float64), weights) for counts in (part, whole))
+    return _divided(*sums).astype(np.float32)
+
+
 def _around(values: Values, weights: Values) -> Values:
     """Weighted sums over the window around each day."""
     inner = weights[1:-1] if len(weights) > 1 else weights

@@ -12,6 +12,7 @@ from fuxi_ens.verify.families.hersbach import HersbachParts
 from fuxi_ens.verify.families.maps import Maps
 from fuxi_ens.verify.families.multivariate import Multivariate
 from fuxi_ens.verify.families.ranks import Ranks
+from fuxi_ens.verify.families.seeps import Seeps
 from fuxi_ens.verify.families.spectra import Spectra
 from fuxi_ens.verify.families.spread import Spread
 from fuxi_ens.verify.families.tails import Tails
@@ -27,6 +28,7 @@ _ALL: Final[tuple[type[Family], ...]] = (
     QuantileEvents,
     PrecipitationEvents,
     HersbachParts,
+    Seeps,
     Spectra,
     Multivariate,
     Maps,
