@@ -111,3 +111,7 @@ def test_names_are_those_of_weatherbench():
     assert array_name("tp", "std") == "total_precipitation_6hr_std"
     assert array_name("ws10m", "quantile") == "10m_wind_speed_quantile"
     assert array_name("ws100m") == "100m_wind_speed"
+    assert array_name("ws850", "std") == "wind_speed_std"
+    assert array_name("tp24") == "total_precipitation_24hr"
+    assert array_name("tp24", "dry_fraction") == "total_precipitation_24hr_seeps_dry_fraction"
+    assert array_name("tp", "heavy_amount") == "total_precipitation_6hr_seeps_threshold"

@@ -10,6 +10,7 @@ import scoringrules
 import xarray as xr
 from score_blocks import REGION_NAMES, cases, make_block, scores_of, statistics
 
+from fuxi_ens.channels import components
 from fuxi_ens.config.fields import FamilyName
 from fuxi_ens.errors import StoreError
 from fuxi_ens.verify.families import FAMILIES
@@ -109,15 +110,16 @@ def test_tails_are_threshold_weighted_crps(blocks, quantile, name, shift):
     assert result[name][0] == pytest.approx(pooled(oracle, w), rel=1e-5)
 
 
-def wind_block(rng, day, members=4):
-    u, v = (make_block(rng, members, name, day=day) for name in ("u10m", "v10m"))
-    block = make_block(rng, members, "ws10m", day=day)
+def wind_block(rng, day, members=4, speed_name="ws10m"):
+    u, v = (make_block(rng, members, name, day=day) for name in components(speed_name))
+    block = make_block(rng, members, speed_name, day=day)
     speed = np.hypot(u.ensemble, v.ensemble), np.hypot(u.truth, v.truth)
-    return type(block)("ws10m", block.init_time, block.lead_time, *speed, block.areas, None, (u, v))
+    return type(block)(speed_name, block.init_time, block.lead_time, *speed, block.areas, None, (u, v))
 
 
-def test_vector_wind_scores_both_components(rng):
-    blocks = [wind_block(rng, day) for day in range(2)]
+@pytest.mark.parametrize("name", ["ws10m", "ws100m", "ws850"])
+def test_vector_wind_scores_both_components(rng, name):
+    blocks = [wind_block(rng, day, speed_name=name) for day in range(2)]
     result = scores_of(VectorWind(), blocks)
     u, v = ([block.components[part] for block in blocks] for part in range(2))
     (xu, yu, _, w), (xv, yv, _, _) = cases(u), cases(v)

@@ -16,7 +16,7 @@ from fuxi_ens.verify.wind import vector_terms
 
 
 class VectorWind(Family):
-    """`crps_vector`, `rmse_vector` and `spread_vector` in the rows of ws10m and ws100m."""
+    """`crps_vector`, `rmse_vector` and `spread_vector` in the rows of wind speeds."""
 
     name = "wind"
     sums: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(

@@ -21,6 +21,7 @@ from fuxi_ens.times import Leads, Times, hours, label
 from fuxi_ens.verify.files import is_complete, read_file, statistics_path, write_statistics
 from fuxi_ens.verify.heat_waves.days import Array, daily_maximum, days_of, in_spell, reference_days, sampled
 from fuxi_ens.verify.open import AnalysisStore, ForecastStore, open_analysis, open_forecast
+from fuxi_ens.verify.scores import MEMBER, brier
 
 log = logging.getLogger(__name__)
 
@@ -167,6 +168,14 @@ def _cases(event: HeatWaveConfig, init_times: Times, stores: list[ForecastStore]
     return {init: whole for init, whole in found.items() if len(whole) >= event.min_days}
 
 
+def _brier(spells: NDArray[np.bool_], happened: NDArray[np.bool_], *, fair: bool) -> Array:
+    """Brier score of the days in a spell, [day, latitude, longitude], from members [number, ...] and what happened."""
+    maps = (_DAY, "latitude", "longitude")
+    members = xr.DataArray(spells.astype(np.float64), dims=(MEMBER, *maps))
+    score = brier(members, xr.DataArray(happened.astype(np.float64), dims=maps), 0.5, fair)
+    return score.to_numpy()
+
+
 def _event(
     event: HeatWaveConfig,
     truth: AnalysisStore,
@@ -188,16 +197,15 @@ def _event(
     happened = in_spell(observed > limit, event.min_days)
     spells = in_spell(members > limit, event.min_days)
     share = spells.mean(axis=0)
-    size = len(members)
-    brier = (share - happened) ** 2
-    fair = brier - share * (1.0 - share) / (size - 1) if size > 1 else np.full_like(brier, np.nan)
+    standard = _brier(spells, happened, fair=False)
+    fair = _brier(spells, happened, fair=True) if len(members) > 1 else np.full_like(standard, np.nan)
     maps = (_DAY, "latitude", "longitude")
     latitude = truth.dataset["latitude"].to_numpy()[box.rows]
     return xr.Dataset(
         {
             "probability": (maps, share),
             "happened": (maps, happened.astype(np.int8)),
-            "brier": (_DAY, box.mean(brier)),
+            "brier": (_DAY, box.mean(standard)),
             "fair_brier": (_DAY, box.mean(fair)),
             "mean_probability": (_DAY, box.mean(share)),
             "observed_fraction": (_DAY, box.mean(happened)),
@@ -213,7 +221,7 @@ def _event(
             "latitude": latitude,
             "longitude": truth.dataset["longitude"].to_numpy()[box.columns],
             "init_time": init_time,
-            "members": size,
+            "members": len(members),
         },
     )
 
