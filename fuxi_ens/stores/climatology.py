@@ -36,13 +36,13 @@ _REMEDY: Final = "make one with `fuxi-ens data climatology CONFIG`"
 
 def array_name(name: str, statistic: Statistic = "mean") -> str:
     """Name on disk of a statistic of a scored name: 10m_wind_speed_std, total_precipitation_24hr."""
-    variable = channel(components(name)[0]).variable
-    stem = variable.file_name
+    first = channel(components(name)[0])
+    stem = first.variable.file_name
     if name in SUMS_24H:
-        stem = f"{variable.name}_24hr"
+        stem = f"{first.variable.name}_24hr"
     elif name in DERIVED_SPEED:
         # The height stays: 10m_u... and 10m_v... make 10m_wind_speed.
-        stem = stem.replace("u_component_of_wind", "wind_speed")
+        stem = "wind_speed" if first.level else f"{stem.partition('_')[0]}_wind_speed"
     return stem + SUFFIXES[statistic]
 
 
