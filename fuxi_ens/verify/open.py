@@ -158,10 +158,8 @@ class ForecastStore(Store):
 
     def ensemble(self, name: str, init_time: np.datetime64, lead_times: Leads) -> xr.DataArray:
         """Members of one forecast, [lead_time, number, latitude, longitude], in memory."""
-        parts = (
-            self._read(name, init_time=init_time, lead_time=part).assign_coords(lead_time=lead_times)
-            for part in parts_of(name, lead_times)
-        )
+        read = (self._read(name, init_time=init_time, lead_time=part) for part in parts_of(name, lead_times))
+        parts = (part.assign_coords(lead_time=lead_times) for part in read)
         return summed(name, parts).transpose("lead_time", "number", *HORIZONTAL)
 
     def ensemble_into(
