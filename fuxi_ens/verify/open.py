@@ -265,8 +265,7 @@ class AnalysisStore(Store):
             )
         values = self._reader(name).read(positions)
         coords = {"valid_time": valid_times, **{dim: self.dataset[dim].to_numpy() for dim in HORIZONTAL}}
-        dims = ("valid_time", *HORIZONTAL)
-        parts = [xr.DataArray(values[:, part], coords, dims) for part in range(values.shape[1])]
+        parts = [xr.DataArray(part, coords, tuple(coords)) for part in values.swapaxes(0, 1)]
         return reduce(xr.ufuncs.hypot, parts).rename(name)
 
     def _names(self, variable: Variable) -> tuple[str, ...]:
