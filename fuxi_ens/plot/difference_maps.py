@@ -50,6 +50,8 @@ def _said(one: xr.Dataset, field: xr.DataArray) -> str:
 
 
 def _shares(one: xr.Dataset) -> str:
+    if not one["tested"]:
+        return "significance could not be tested"
     better, worse = significant_shares(one)
     return f"significantly better on {better:.0f} % of the area, worse on {worse:.0f} %"
 

@@ -18,6 +18,7 @@ EVENTS: Final = ("quantile_event", "amount_event")
 _FEWEST_NAMES: Final = 3
 """Of fewer, events lie side by side."""
 _LEAST_COLUMNS: Final = 6
+_MOST_EVENTS: Final = 4
 _THIN: Final = 0.5
 """Part of a system's line width that small panels bear."""
 _SHARES: Final = (1e-3, 1.0)
@@ -46,8 +47,8 @@ def reliability_diagrams(
 ) -> Figure:
     """Rows are events, columns scored names, one line per system; a reliable forecast lies on the diagonal.
 
-    Of one or two names, events are the columns. Bars about the diagonal hold 95 % of the points of a reliable forecast;
-    insets show the share of the forecasts in each class. `kind` is one of `EVENTS`.
+    Of one or two names, events are the columns; of many events four are drawn. Bars about the diagonal hold 95 % of the
+    points of a reliable forecast; insets show the share of the forecasts in each class. `kind` is one of `EVENTS`.
     """
     figure, panels = _diagrams(curves, styles, (kind, region, lead_time), ("forecast", "observed"))
     for place, axes in panels:
@@ -93,7 +94,7 @@ def _diagrams(
     """Empty panels with what each of them shows, labeled along the left and the lower edge."""
     first = next(iter(curves.values()))
     kind, region, lead_time = what
-    names, events = _names(first, *what), [str(event) for event in first[kind].to_numpy()]
+    names, events = _names(first, *what), _some([str(event) for event in first[kind].to_numpy()])
     across = len(names) < _FEWEST_NAMES
     rows, columns = (names, events) if across else (events, names)
     figure = Figure(figsize=(WIDTH, 0.6 + 1.7 * len(rows)), layout="constrained")
@@ -111,6 +112,12 @@ def _diagrams(
         axes.tick_params(labelleft=column == 0, labelbottom=row == len(rows) - 1)
     system_legend(figure, curves, styles)
     return figure, panels
+
+
+def _some(events: list[str]) -> list[str]:
+    """All, or so many from one end to the other that the picture stays readable and small."""
+    chosen = np.unique(np.linspace(0, len(events) - 1, min(_MOST_EVENTS, len(events))).round().astype(int))
+    return [events[index] for index in chosen]
 
 
 def _words(event: str) -> str:

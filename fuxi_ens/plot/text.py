@@ -7,9 +7,9 @@ SCORECARD: Final = (
     "the first row, in percent: blue is better, red is worse, gray is within one percent."
 )
 DIFFERENCE: Final = (
-    "CRPS relative to {reference}; below zero is better. The band is the {percent} % confidence interval of the mean "
-    "difference over init times, which allows for the memory of one init time in the next. Where it "
-    "reaches zero, the difference can be chance."
+    "CRPS relative to {reference}; below zero is better. The band is the {percent}\N{NO-BREAK SPACE}% confidence "
+    "interval of the mean difference over init times, which allows for the memory of one init time in the next. Where "
+    "it reaches zero, the difference can be chance."
 )
 CRPS: Final = (
     "The integrated squared difference between the distribution functions of forecast and observation, in the units "
@@ -27,7 +27,7 @@ SPREAD: Final = (
 DIFFERENCE_MAPS: Final = (
     "Mean CRPS of the forecast minus that of {reference} at each point; blue is better, each map has its own colors. "
     "Dots mark points where the difference is significant: two tests that allow for the memory of one init time in the "
-    "next agree, with {percent} % of false discoveries among the dots of a map. Init times: {count}."
+    "next agree, with {percent}\N{NO-BREAK SPACE}% of false discoveries among the dots of a map. Init times: {count}."
 )
 MAPS: Final = "One example, not a score. A useful spread is large where the error of the ensemble mean turns out large."
 PLUME: Final = (
@@ -40,9 +40,10 @@ RANKS: Final = (
 )
 RELIABILITY: Final = (
     "How often an event happened when it was forecast with a given probability. On the diagonal the probability can be "
-    "taken at its word; a flatter line is too sure of itself. Bars about the diagonal hold 95 % of the points of a "
-    "forecast that is reliable, judged by the scatter of init times; a point outside of its bar is more than chance. "
-    "The inset shows how the forecasts share the probabilities, from 0.1 % to all of them."
+    "taken at its word; a flatter line is too sure of itself. Bars about the diagonal hold 95\N{NO-BREAK SPACE}% of "
+    "the points of a forecast that is reliable, judged by the scatter of init times; a point outside of its bar is "
+    "more than chance. The inset shows how the forecasts share the probabilities, from 0.1\N{NO-BREAK SPACE}% to all "
+    "of them."
 )
 ROC: Final = (
     "Who warns when at least so many members are in the event hits some events and gives some false alarms; one point "

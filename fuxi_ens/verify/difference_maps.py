@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from fuxi_ens.config import SignificanceConfig
 from fuxi_ens.grid import Float
-from fuxi_ens.times import Times
 from fuxi_ens.verify import significance
 from fuxi_ens.verify.families.maps import COLUMNS, CRPS_MAP, LEAD, ROWS
 from fuxi_ens.verify.files import read_parts
@@ -32,8 +31,9 @@ def difference_maps(
     """Maps for each pair of a forecast and a baseline, by their names; none without the family `maps`.
 
     Datasets [name, lead_time, latitude, longitude]: `difference`, the mean of our CRPS minus theirs over the init times
-    that both have, and `reference`, the mean of theirs, in file units; `significant` at `settings.level`; and
-    `init_times` [name, lead_time]. Points without truth are NaN, and not significant. One name is in memory at a time.
+    that both have, and `reference`, the mean of theirs, in file units; `significant` at `settings.level`. `init_times`
+    and `tested`, whether they were enough for a test, are [name, lead_time]. Points without truth are NaN, and not
+    significant. One name is in memory at a time.
     """
     folders = list(folders)
     pairs = [
@@ -68,7 +68,7 @@ def _of_name(
     ours, theirs = ({time: field.sel({LEAD: lead_times}).to_numpy() for time, field in part} for part in found)
     maps = [_of_lead(ours, theirs, lead, settings) for lead in range(len(lead_times))]
     values = {key: (DIMS, np.stack([one[key] for one in maps])) for key in ("difference", "reference", "significant")}
-    counts = {"init_times": ("lead_time", np.array([one["count"] for one in maps]))}
+    counts = {key: ("lead_time", np.array([one[key] for one in maps])) for key in ("init_times", "tested")}
     places = {"latitude": first[ROWS].to_numpy(), "longitude": first[COLUMNS].to_numpy()}
     return xr.Dataset({**values, **counts}, {"lead_time": lead_times, **places, "name": name})
 
@@ -83,22 +83,26 @@ def _of_lead(ours: Series, theirs: Series, lead: int, settings: SignificanceConf
         return {"difference": nothing, "reference": nothing, "significant": nothing > 0, "count": np.array(0)}
     reference = np.mean([b for _, _, b in known], axis=0, dtype=np.float64)
     series = np.stack([np.subtract(a, b, dtype=np.float64) for _, a, b in known])
-    significant = _significant(series.reshape(len(series), -1), times, settings).reshape(reference.shape)
+    positions = significance.regular_positions(times) if len(times) >= settings.min_init_times else None
+    significant = _significant(series.reshape(len(series), -1), positions, settings.level)
     return {
         "difference": series.mean(axis=0),
         "reference": reference,
-        "significant": significant,
-        "count": np.array(len(known)),
+        "significant": significant.reshape(reference.shape),
+        "init_times": np.array(len(known)),
+        "tested": np.array(positions is not None),
     }
 
 
-def _significant(series: Float, times: Times, settings: SignificanceConfig) -> NDArray[np.bool_]:
-    """Which means of `series` [time, point] differ from 0, with both tests and the false discovery rate of the map."""
-    positions = significance.regular_positions(times)
-    if positions is None or len(times) < settings.min_init_times:
+def _significant(series: Float, positions: significance.Positions | None, level: float) -> NDArray[np.bool_]:
+    """Which means of `series` [time, point] differ from 0, with both tests and the false discovery rate of the map.
+
+    None for few or irregular times, `positions` None.
+    """
+    if positions is None:
         return np.zeros(series.shape[1], np.bool_)
     p = np.concatenate([_larger_p(part, positions) for part in _columns(series)])
-    return np.asarray(significance.false_discovery(p) <= settings.level)
+    return np.asarray(significance.false_discovery(p) <= level)
 
 
 def _larger_p(series: Float, positions: significance.Positions) -> Float:

@@ -88,6 +88,20 @@ def test_roc_and_value_have_a_line_per_system() -> None:
     assert value.get_title(loc="left") == "above q95"
 
 
+def test_of_many_events_four_are_drawn_from_end_to_end() -> None:
+    seven = {
+        system: xr.concat(
+            [data.isel(quantile_event=[0]).assign_coords(quantile_event=[f"above_q{n}"]) for n in range(7)],
+            "quantile_event",
+            data_vars="minimal",
+        )
+        for system, data in CURVES.items()
+    }
+    figure = value_diagrams(seven, STYLES, "quantile_event", "global", hours(120))
+    shown = [axes.get_title(loc="left") for axes in figure.axes]
+    assert shown == ["above q0", "above q2", "above q4", "above q6"]
+
+
 def test_of_many_names_events_are_rows() -> None:
     many = {
         system: xr.concat([data.isel(name=[0]).assign_coords(name=[name]) for name in ("z500", "t850", "t2m")], "name")

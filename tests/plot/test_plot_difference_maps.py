@@ -29,6 +29,7 @@ def maps_of(names: tuple[str, ...] = ("z500",), leads: tuple[int, ...] = (24, 12
             "reference": (dims, np.full(shape, 400.0)),
             "significant": (dims, np.broadcast_to(north < 0, shape)),
             "init_times": (dims[:2], np.full(shape[:2], 730)),
+            "tested": (dims[:2], np.ones(shape[:2], bool)),
         },
         {"name": list(names), "lead_time": np.array([hours(lead) for lead in leads])}
         | {"latitude": GRID.latitude, "longitude": GRID.longitude},
@@ -54,6 +55,13 @@ def test_there_is_a_panel_per_lead_time_with_mean_and_shares() -> None:
     # Pascal become hectopascal.
     assert f"mean \N{MINUS SIGN}{-mean / weight.sum() / 100:.2f} hPa" in titles[0]
     assert "better on 50 % of the area, worse on 0 %" in titles[0]
+
+
+def test_a_map_without_test_says_so() -> None:
+    maps = maps_of(leads=(24,))
+    untested = maps.assign(tested=~maps["tested"], significant=xr.zeros_like(maps["significant"]))
+    (axes,) = map_axes(difference_maps(untested, "z500"))
+    assert axes.get_title(loc="left").endswith("significance could not be tested")
 
 
 def test_shares_are_of_the_area_with_a_truth() -> None:
@@ -85,7 +93,7 @@ def test_a_report_shows_them_and_the_folder_holds_them(evidence: Evidence, tmp_p
     shown = replace(evidence, difference_maps={pair: maps_of()}, maps=(), plumes=(), ranks=None)
     section = next(part for part in compose_report(shown).sections if part.anchor == "where-physics-ensemble")
     assert len(section.pictures) == 1
-    assert "5 % of false discoveries" in section.text
+    assert "5\N{NO-BREAK SPACE}% of false discoveries" in section.text
     assert section.text.endswith("Init times: 730.")
     publish(shown, shown.scores.table, tmp_path)
     assert (tmp_path / "difference_z500_fuxi_ens_physics_ensemble.png").stat().st_size > 10_000

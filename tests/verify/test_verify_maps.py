@@ -122,6 +122,7 @@ def test_the_difference_is_that_of_the_stores(verified):
     assert z500["init_times"] == len(INIT_TIMES)
     # Three init times are too few for any test.
     assert not z500["significant"].any()
+    assert not z500["tested"]
     gaps = np.isnan(maps.sel(name="sst").isel(lead_time=0)["difference"].to_numpy())
     assert gaps.sum() == np.isnan(verified.truth["sea_surface_temperature"].isel(time=0)).sum()
 
@@ -170,6 +171,7 @@ def test_points_that_differ_are_significant_and_few_others_are(noisy):
     folder, statistics, _ = noisy
     maps = difference_maps([folder], statistics, SignificanceConfig())["ours", "theirs"].isel(name=0, lead_time=0)
     significant = maps["significant"].to_numpy()
+    assert maps["tested"]
     assert significant[:, :10].all()
     # At most 5 % of the discoveries are expected to be false: about 5 beside 100 true ones.
     assert significant[:, 10:].sum() <= 12
