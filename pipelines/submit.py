@@ -21,9 +21,18 @@ class Target(StrEnum):
     FORECAST = "forecast"
     VERIFY = "verify"
     SCORECARD = "scorecard"
+    CYCLONES = "cyclones"
+    HEAT_WAVES = "heat-waves"
 
 
-_DATED = (Target.CHAIN, Target.FORECAST, Target.VERIFY, Target.SCORECARD)
+_DATED = (
+    Target.CHAIN,
+    Target.FORECAST,
+    Target.VERIFY,
+    Target.SCORECARD,
+    Target.CYCLONES,
+    Target.HEAT_WAVES,
+)
 """Those that look at init times; the others may run before there is an analysis to start from."""
 
 

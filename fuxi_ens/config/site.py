@@ -101,6 +101,8 @@ class TimeConfig(Section):
     forecast: TimeLimit = "12:00:00"
     verify: TimeLimit = "04:00:00"
     scorecard: TimeLimit = "01:00:00"
+    cyclones: TimeLimit = "04:00:00"
+    heat_waves: TimeLimit = "04:00:00"
 
 
 class SiteConfig(Section):

@@ -19,10 +19,14 @@ class JobKind(StrEnum):
     FORECAST = "forecast"
     VERIFY = "verify"
     SCORECARD = "scorecard"
+    CYCLONES = "cyclones"
+    HEAT_WAVES = "heat-waves"
 
 
 _GROUPED = (JobKind.PREPARE, JobKind.STATISTICS, JobKind.CLIMATOLOGY)
 """Their commands begin with `data`."""
+_EVENTS = (JobKind.CYCLONES, JobKind.HEAT_WAVES)
+"""Theirs begin with `events`."""
 _CHECKED = (JobKind.TRAIN, JobKind.FORECAST, JobKind.VERIFY)
 """Those that `fuxi-ens check --stage` knows; the others find out in their first seconds themselves."""
 
@@ -49,6 +53,8 @@ class Job:
         """The command after `fuxi-ens`, up to its config."""
         if self.kind is JobKind.SCORECARD:
             return self.kind.value, "--config"
+        if self.kind in _EVENTS:
+            return "events", self.kind.value
         return ("data", self.kind.value) if self.kind in _GROUPED else (self.kind.value,)
 
     @property
@@ -65,7 +71,7 @@ def make_job(
     Raises UserError when the samples cannot be divided among so many training processes.
     """
     name = f"{kind.value}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', config.run.name)}"
-    limit: str = getattr(site.time, kind.value)
+    limit: str = getattr(site.time, kind.value.replace("-", "_"))
     if kind is JobKind.TRAIN:
         job = Job(kind, name, site.gpu, limit, nodes or site.gpu.nodes, site.gpu.training_tasks, site.gpu.gpus_per_node)
         _require_whole_groups(config, job)

@@ -24,8 +24,10 @@ def slurm(tmp_path, monkeypatch):
 
 @pytest.fixture
 def submit(slurm, tmp_path):
-    def call(*options, prepare=False):
+    def call(*options, prepare=False, events=None):
         values = run_values(tmp_path / "world")
+        if events:
+            values["events"] = events
         if prepare:
             values["prepare"] = {"source": "gs://somewhere/era5.zarr"}
         (tmp_path / "run.yaml").write_text(yaml.safe_dump(values))
@@ -44,7 +46,7 @@ def waiting(call):
     *options, script = call
     after = dict(option.partition("=")[::2] for option in options if option != "--parsable")
     assert after.pop("--kill-on-invalid-dep", "yes") == "yes"
-    return re.search(r"(\w+)\.sh$", script)[1], after.get("--dependency")
+    return re.search(r"(heat-waves|\w+)\.sh$", script)[1], after.get("--dependency")
 
 
 def test_each_stage_waits_for_the_success_of_the_one_before(submit, slurm):
@@ -56,6 +58,15 @@ def test_each_stage_waits_for_the_success_of_the_one_before(submit, slurm):
         ("verify", "afterok:103"),
         ("scorecard", "afterok:104"),
     ]
+
+
+def test_events_of_the_config_follow_the_forecast(submit, slurm):
+    summer = {"name": "test", "period": {"start": "2018-07-10", "end": "2018-07-20"}}
+    box = {"south": 30, "north": 45, "west": 120, "east": 145}
+    reference = [{"start": "2000-01-01", "end": "2001-12-31"}]
+    submit(events={"cyclones": {}, "heat_waves": [{**summer, **box, "reference": reference}]})
+    found = [waiting(call) for call in slurm.calls("sbatch")]
+    assert found[-3:] == [("scorecard", "afterok:104"), ("cyclones", "afterok:103"), ("heat-waves", "afterok:103")]
 
 
 def test_a_job_whose_turn_can_never_come_does_not_wait_for_ever(submit, slurm):

@@ -122,7 +122,9 @@ class TestOptions:
     def test_a_forecast_in_one_part_is_no_array(self, config):
         assert "ARRAY" not in script(config, "forecast").upper()
 
-    @pytest.mark.parametrize("kind", ["prepare", "statistics", "climatology", "verify", "scorecard"])
+    @pytest.mark.parametrize(
+        "kind", ["prepare", "statistics", "climatology", "verify", "scorecard", "cyclones", "heat-waves"]
+    )
     def test_the_rest_runs_on_cores(self, config, kind):
         site = {"account": "a", "gpu": {"partition": "g"}, "cpu": {"partition": "c", "account": "b"}}
         found = options(script(config, kind, site, nodes=4))
@@ -239,6 +241,8 @@ class TestSteps:
             ("forecast", ["forecast", "c.yaml"]),
             ("verify", ["verify", "c.yaml"]),
             ("scorecard", ["scorecard", "--config", "c.yaml"]),
+            ("cyclones", ["events", "cyclones", "c.yaml"]),
+            ("heat-waves", ["events", "heat-waves", "c.yaml"]),
         ],
     )
     def test_each_kind_runs_its_command(self, config, job, kind, words):
