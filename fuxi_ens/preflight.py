@@ -2,8 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Final
 
@@ -28,6 +29,7 @@ from fuxi_ens.paths import RunPaths
 from fuxi_ens.times import HISTORY, label
 from fuxi_ens.verify import open as verification
 from fuxi_ens.verify.memory import memory_expected
+from fuxi_ens.verify.opened import open_others
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,38 +164,45 @@ def _require_inodes(config: Config, needs: ForecastEstimate) -> None:
 
 
 def _verification(config: Config) -> Iterator[Finding]:
-    section = config.verify
-    truth = verification.open_analysis(section.truth or config.data.store).require(section.channels)
+    section, truth_source = config.verify, config.verify.truth or config.data.store
+    truth = verification.open_analysis(truth_source).require(section.channels)
     baseline = verification.open_forecast(section.baseline).perturbed().require(section.channels)
-    if baseline.grid != truth.grid:
-        raise StoreError(
-            f"{baseline.source} is on the grid {baseline.grid}, the truth on {truth.grid}; "
-            "choose a baseline on the grid of the truth"
-        )
-    baseline_truth = verification.open_analysis(section.baseline_truth or section.truth or config.data.store).require(
-        section.channels
-    )
-    if baseline_truth.grid != truth.grid:
-        raise StoreError(f"{baseline_truth.source} is on the grid {baseline_truth.grid}, the truth on {truth.grid}")
+    baseline_truth = verification.open_analysis(section.baseline_truth or truth_source).require(section.channels)
+    others = open_others(section, truth_source)
+    forecasts = (baseline, *(other.store for other in others))
+    for store in (*forecasts, baseline_truth, *(other.truth for other in others)):
+        if store.grid != truth.grid:
+            raise StoreError(
+                f"{store.source} is on the grid {store.grid}, the truth on {truth.grid}; choose one on the grid of the "
+                "truth"
+            )
     for period in section.climatology.periods:
         if not period.contains(truth.valid_times).any():
             raise StoreError(
                 f"nothing of verify.climatology.periods {period.start}..{period.end} is in {truth.source}, covering "
                 f"{label(truth.valid_times[0])} to {label(truth.valid_times[-1])}; choose other years"
             )
-    valid = np.unique(config.forecast.init_times.times[:, None] + config.lead_times[None])
-    share = np.isin(valid, truth.valid_times).mean()
-    shared = np.intersect1d(config.forecast.init_times.times, baseline.init_times)
-    if share == 0 or not shared.size:
-        raise StoreError(
-            f"nothing can be scored: {share:.0%} of the valid times are in {truth.source}, and {baseline.source} has "
-            f"{len(shared)} of the init times; change forecast.init_times"
-        )
-    yield Finding("truth", f"{truth.source}: {share:.0%} of the valid times")
-    yield Finding(
-        "baseline",
-        f"{baseline.source}: {len(shared)} of {len(config.forecast.init_times.times)} init times, "
-        f"{baseline.members} members, {len(baseline.lead_times)} lead times",
-    )
+    yield from _common(config, truth, forecasts)
+    yield Finding("baseline", f"{baseline.source}: {baseline.members} members, {len(baseline.lead_times)} lead times")
+    for other in others:
+        held = ", ".join(other.held(section.channels))
+        yield Finding(other.name, f"{other.source}: {other.store.members} members, {held}")
     tasks = worker_count(config.dask, config.run.threads)
     yield Finding("verification memory", str(memory_expected(config, baseline, truth, tasks)))
+
+
+def _common(
+    config: Config, truth: verification.AnalysisStore, forecasts: Sequence[verification.ForecastStore]
+) -> Iterator[Finding]:
+    """What truth and forecasts have of the init times of the run."""
+    init_times = config.forecast.init_times.times
+    valid = np.unique(init_times[:, None] + config.lead_times[None])
+    share = np.isin(valid, truth.valid_times).mean()
+    shared = reduce(np.intersect1d, [store.init_times for store in forecasts], init_times)
+    if share == 0 or not shared.size:
+        raise StoreError(
+            f"nothing can be scored: {share:.0%} of the valid times are in {truth.source}, and {len(shared)} of the "
+            f"init times in {[store.source for store in forecasts]}; change forecast.init_times"
+        )
+    yield Finding("truth", f"{truth.source}: {share:.0%} of the valid times")
+    yield Finding("common init times", f"{len(shared)} of {len(init_times)} are in all forecasts to compare with")

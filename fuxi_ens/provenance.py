@@ -46,7 +46,7 @@ def _excluded(section: Section) -> dict[str, Any]:
     """Bookkeeping of a section and of the sections in its lists, as pydantic wants it."""
     excluded: dict[str, Any] = dict.fromkeys(section.bookkeeping, True)
     for name, value in section:
-        if isinstance(value, tuple) and value and isinstance(value[0], Section):
+        if name not in excluded and isinstance(value, tuple) and value and isinstance(value[0], Section):
             excluded[name] = {"__all__": _excluded(value[0])}
     return excluded
 

@@ -149,11 +149,23 @@ class SignificanceConfig(Section):
     """Lead times in the count; empty means all that both systems have."""
 
 
+class SystemConfig(Section):
+    """A further forecast to verify beside ours and the baseline."""
+
+    name: str
+    """Of the system in tables and figures."""
+    store: str
+    """Ensemble, or single forecast without `number`, in the layout of WeatherBench 2. It may lack some of
+    verify.channels and some lead times; it is scored where it has them."""
+    truth: str = ""
+    """Analysis it is verified against; empty means verify.truth."""
+
+
 class VerifyConfig(Section):
     """Which systems are compared with which truth."""
 
-    # The statistics on disk do not depend on how they are tested.
-    bookkeeping = frozenset({"significance", "cache_megabytes"})
+    # The statistics on disk do not depend on how they are tested, nor on who else is verified.
+    bookkeeping = frozenset({"significance", "cache_megabytes", "others"})
 
     channels: ScoredNames = vocabulary.HEADLINE
     regions: RegionNames = (
@@ -171,6 +183,8 @@ class VerifyConfig(Section):
     baseline_name: str
     baseline_truth: str = ""
     """Analysis the baseline is verified against; empty means `truth`."""
+    others: tuple[SystemConfig, ...] = ()
+    """Further systems side by side with these, such as `ifs_hres` or `gencast`."""
     estimator: Estimator = "fair"
     scores: FamilyNames = ("ensemble", "ranks")
     """Families of scores to compute; others can be added later only by verifying again."""

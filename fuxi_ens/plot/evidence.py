@@ -58,12 +58,12 @@ def collect(results: Results, config: Config | None) -> Evidence:
 
 
 def _systems(statistics: Mapping[str, xr.Dataset]) -> Systems:
-    """The first system of each role plays it; more of the same role are further systems."""
+    """The first system of each role plays it; more of the same role, and those of none, are further systems."""
     roles: dict[str, str] = {}
     others: list[str] = []
     for system, data in statistics.items():
         role = str(data.attrs["role"])
-        if role in roles:
+        if role in roles or role in ("other", "single"):
             others.append(system)
         else:
             roles[role] = system

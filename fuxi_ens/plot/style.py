@@ -1,6 +1,6 @@
 """How things look and what they are called: fonts, colors, display names and units, lead-time axes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -81,6 +81,15 @@ ROLE_STYLES: Final = MappingProxyType(
     }
 )
 """Okabe-Ito colors by the role a system plays; dashes repeat the distinction for black-and-white print."""
+_OTHER_DASHES: Final = ("solid", (0, (6, 1.5)), (0, (3, 1, 1, 1)))
+
+
+def role_style(role: str) -> LineStyle:
+    """How the system of a role is drawn; further systems (`other 4`) take the colors of the first three again."""
+    if role in ROLE_STYLES or not role.startswith("other "):
+        return ROLE_STYLES[role]
+    turn, color = divmod(int(role.removeprefix("other ")) - 1, 3)
+    return replace(ROLE_STYLES[f"other {color + 1}"], dashes=_OTHER_DASHES[turn % len(_OTHER_DASHES)])
 
 
 def members_label(count: int, *, control: bool) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from fuxi_ens.errors import UserError
-from fuxi_ens.plot.style import ROLE_STYLES, LineStyle
+from fuxi_ens.plot.style import LineStyle, role_style
 from fuxi_ens.times import Leads
 from fuxi_ens.verify.comparison import difference_score
 from fuxi_ens.verify.scorecard import COLUMNS
@@ -107,7 +107,7 @@ class Scores:
 
     def style(self, system: str) -> LineStyle:
         """Line style of a system, from its role."""
-        return ROLE_STYLES[next(role for role, held in self.present.items() if held == system)]
+        return role_style(next(role for role, held in self.present.items() if held == system))
 
     def curve(self, system: str, name: str, score: str) -> pd.Series:
         """Value by lead time, sorted, NaN dropped; empty when the table has none."""

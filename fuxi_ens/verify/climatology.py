@@ -52,6 +52,10 @@ class Climatology:
         """All of them."""
         return verifiable(name, init_time, lead_times, self.truth)
 
+    def held(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """All of them."""
+        return names
+
     def member_times(self, name: str, valid_time: np.datetime64) -> Times:
         """Times of the members for `valid_time`; all parts of a 24 h sum may be members.
 

@@ -17,6 +17,7 @@ from fuxi_ens.grid import Float
 from fuxi_ens.verify import significance
 from fuxi_ens.verify.families.maps import COLUMNS, CRPS_MAP, LEAD, ROWS
 from fuxi_ens.verify.files import read_parts
+from fuxi_ens.verify.systems import ENSEMBLES
 
 DIMS: Final = ("lead_time", "latitude", "longitude")
 _CELLS: Final = 4096
@@ -28,7 +29,7 @@ Series = dict[np.datetime64, NDArray[np.float32]]
 def difference_maps(
     folders: Iterable[Path], statistics: Mapping[str, xr.Dataset], settings: SignificanceConfig
 ) -> dict[tuple[str, str], xr.Dataset]:
-    """Maps for each pair of a forecast and a baseline, by their names; none without the family `maps`.
+    """Maps for each pair of a forecast and another ensemble, by their names; none without the family `maps`.
 
     Datasets [name, lead_time, latitude, longitude]: `difference`, the mean of our CRPS minus theirs over the init times
     that both have, and `reference`, the mean of theirs, in file units; `significant` at `settings.level`. `init_times`
@@ -40,7 +41,7 @@ def difference_maps(
         (ours, theirs)
         for ours, data in statistics.items()
         for theirs, other in statistics.items()
-        if (data.attrs["role"], other.attrs["role"]) == ("forecast", "baseline")
+        if data.attrs["role"] == "forecast" and other.attrs["role"] in ENSEMBLES - {"forecast"}
     ]
     result = {}
     for ours, theirs in pairs:

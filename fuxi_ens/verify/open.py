@@ -29,6 +29,7 @@ from fuxi_ens.stores.sums import cannot_be_negative, parts_of, require_whole, su
 from fuxi_ens.times import Leads, Times, label
 from fuxi_ens.verify.dimensions import ANALYSIS_NAMES, FORECAST_NAMES, HORIZONTAL, normalized
 from fuxi_ens.verify.speed import wind_speed
+from fuxi_ens.verify.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -37,56 +38,8 @@ _scratch = Scratch()
 
 
 @dataclass(frozen=True)
-class Store:
-    """An open store with normalized dimensions."""
-
-    source: str
-    """As the user wrote it, without passwords: a path, a URL, or asset:NAME."""
-    dataset: xr.Dataset
-
-    @property
-    def grid(self) -> str:
-        """Height, width, first latitude and longitude; equal for stores whose fields can be compared point by point."""
-        height, width = (self.dataset.sizes[dim] for dim in HORIZONTAL)
-        north, west = (float(self.dataset[dim][0]) for dim in HORIZONTAL)
-        return f"{height}x{width} from {north:.6g}N {west:.6g}E"
-
-    def require(self, names: tuple[str, ...]) -> Self:
-        """Return itself if all scored names can be read. Raises StoreError naming what is missing."""
-        for name in names:
-            for part in components(name):
-                self._variable(part)
-        return self
-
-    def _names(self, variable: Variable) -> tuple[str, ...]:
-        """Names on disk under which a variable can be read."""
-        return (variable.file_name,)
-
-    def _variable(self, name: str) -> xr.DataArray:
-        """The lazy array of one channel."""
-        item = channel(name)
-        stored = next((n for n in self._names(item.variable) if n in self.dataset), None)
-        if stored is None:
-            found = ", ".join(sorted(map(str, self.dataset.data_vars)))
-            raise StoreError(
-                f"{self.source} has no {item.variable.file_name} (for {name}); it has {found}; "
-                f"add it to the store or take {name} out of verify.channels"
-            )
-        array = self.dataset[stored]
-        if item.level is None:
-            return array
-        if "level" not in array.indexes or item.level not in array.indexes["level"]:
-            levels = list(array.indexes["level"]) if "level" in array.indexes else []
-            raise StoreError(
-                f"{self.source} has no level {item.level} (for {name}); it has {levels}; "
-                f"take {name} out of verify.channels"
-            )
-        return array.sel(level=item.level)
-
-
-@dataclass(frozen=True)
 class ForecastStore(Store):
-    """Ensemble forecasts."""
+    """Ensemble forecasts, or single ones without `number`, which count as one member."""
 
     opened: OpenStore
     _readers: dict[str, EnsembleReader | None] = field(default_factory=dict, compare=False, repr=False)
@@ -110,7 +63,7 @@ class ForecastStore(Store):
     @property
     def members(self) -> int:
         """Ensemble size M."""
-        return int(self.dataset.sizes["number"])
+        return int(self.dataset.sizes.get("number", 1))
 
     def whole(self) -> Self:
         """Without init times that `fuxi-ens forecast` has not finished, or finished without members that it gave up.
@@ -160,7 +113,10 @@ class ForecastStore(Store):
         """Members of one forecast, [lead_time, number, latitude, longitude], in memory."""
         read = (self._read(name, init_time=init_time, lead_time=part) for part in parts_of(name, lead_times))
         parts = (part.assign_coords(lead_time=lead_times) for part in read)
-        return summed(name, parts).transpose("lead_time", "number", *HORIZONTAL)
+        values = summed(name, parts)
+        if "number" not in values.dims:
+            values = values.expand_dims("number")
+        return values.transpose("lead_time", "number", *HORIZONTAL)
 
     def ensemble_into(
         self, name: str, init_time: np.datetime64, lead_time: np.timedelta64, out: NDArray[np.float32]
@@ -279,9 +235,10 @@ class AnalysisStore(Store):
 
 
 def open_forecast(source: str) -> ForecastStore:
-    """Open an ensemble store. Raises StoreError if it cannot be opened or is not in the layout above."""
+    """Open a forecast store. Raises StoreError if it cannot be opened or is not in the layout above."""
     opened = open_store(source)
-    dataset = normalized(opened, FORECAST_NAMES)
+    names = {dim: name for dim, name in FORECAST_NAMES.items() if dim != "number" or dim in opened.dataset.dims}
+    dataset = normalized(opened, names)
     if dataset["lead_time"].dtype.kind != "m":
         raise StoreError(
             f"{opened.source}: prediction_timedelta is {dataset['lead_time'].dtype}, expected a time span; "

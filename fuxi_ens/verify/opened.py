@@ -1,6 +1,8 @@
 """All stores of a verification, opened and checked against each other."""
 
-from fuxi_ens.config import Config
+import logging
+
+from fuxi_ens.config import Config, VerifyConfig
 from fuxi_ens.errors import ConfigError, StoreError
 from fuxi_ens.paths import RunPaths
 from fuxi_ens.stores.climatology import open_climatology
@@ -10,7 +12,9 @@ from fuxi_ens.verify.families import configured
 from fuxi_ens.verify.open import ForecastStore, open_analysis, open_forecast
 from fuxi_ens.verify.planned import PlannedForecast, PlannedSystem
 from fuxi_ens.verify.sample import Sample, common_sample
-from fuxi_ens.verify.systems import EnsembleSystem, Persistence, System
+from fuxi_ens.verify.systems import EnsembleSystem, Persistence, Role, System
+
+log = logging.getLogger(__name__)
 
 
 def open_systems(config: Config, forecast_store: str) -> tuple[tuple[System, ...], Sample]:
@@ -32,20 +36,31 @@ def open_planned(config: Config) -> tuple[tuple[System, ...], Sample]:
 
 def _with_references(config: Config, forecast: ForecastStore | PlannedForecast) -> tuple[tuple[System, ...], Sample]:
     section = config.verify
-    names = (section.forecast_name, section.baseline_name, "climatology", "persistence")
+    further = tuple(other.name for other in section.others)
+    names = (section.forecast_name, section.baseline_name, *further, "climatology", "persistence")
     if len(set(names)) < len(names):
-        raise ConfigError(f"systems need different names, got {names}; change verify.forecast_name or baseline_name")
+        raise ConfigError(
+            f"systems need different names, got {names}; change verify.forecast_name, baseline_name or others"
+        )
     truth_source = section.truth or config.data.store
     truth = open_analysis(truth_source).require(section.channels)
     baseline_truth = open_analysis(section.baseline_truth or truth_source).require(section.channels)
     baseline = open_forecast(section.baseline).perturbed().require(section.channels)
-    for store in (forecast, baseline, baseline_truth):
+    others = open_others(section, truth_source)
+    for store in (
+        forecast,
+        baseline,
+        baseline_truth,
+        *(part for other in others for part in (other.store, other.truth)),
+    ):
         if store.grid != truth.grid:
             raise StoreError(
                 f"{store.source} is on the grid {store.grid}, the truth {truth.source} on {truth.grid}; "
                 "regrid one of them: scores of different grids cannot be compared"
             )
-    sample = common_sample(config.forecast.init_times.times, forecast, baseline, (truth, baseline_truth))
+    references = (baseline, *(other.store for other in others))
+    truths = (truth, baseline_truth, *(other.truth for other in others))
+    sample = common_sample(config.forecast.init_times.times, forecast, references, truths)
     ours: System
     if isinstance(forecast, PlannedForecast):
         ours = PlannedSystem(section.forecast_name, forecast, truth)
@@ -54,10 +69,29 @@ def _with_references(config: Config, forecast: ForecastStore | PlannedForecast) 
     systems: tuple[System, ...] = (
         ours,
         EnsembleSystem(section.baseline_name, "baseline", baseline, baseline_truth),
+        *others,
         Climatology.from_config(section.climatology, truth, sample.valid_times),
         Persistence(truth),
     )
     return systems, sample
+
+
+def open_others(section: VerifyConfig, truth: str) -> tuple[EnsembleSystem, ...]:
+    """The systems of `verify.others`; `truth` is where they name none. Raises StoreError for one without any name."""
+    systems = []
+    for other in section.others:
+        store = open_forecast(other.store).perturbed()
+        role: Role = "other" if store.members > 1 else "single"
+        system = EnsembleSystem(other.name, role, store, open_analysis(other.truth or truth))
+        held = system.held(section.channels)
+        if not held:
+            store.require(section.channels)
+            system.truth.require(section.channels)
+        absent = [name for name in section.channels if name not in held]
+        if absent:
+            log.info("%s has no %s", other.name, ", ".join(absent))
+        systems.append(system)
+    return tuple(systems)
 
 
 def open_climate(config: Config) -> Climate | None:

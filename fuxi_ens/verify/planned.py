@@ -69,6 +69,10 @@ class PlannedSystem:
         """Those of `lead_times` that the forecast has."""
         return forecast_leads(name, verifiable(name, init_time, lead_times, self.truth), self.forecast.lead_times)
 
+    def held(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """All of them."""
+        return names
+
     def ensembles(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Field]:
         """Raises StoreError: there are no fields to be read."""
         raise StoreError(

@@ -32,11 +32,11 @@ Provenance = Mapping[str, str | int | float]
 def verify(config: Config, out: Path, forecast_store: str, provenance: Provenance) -> list[Path]:
     """Score all systems of a configuration; write one statistics file per system and init_time.
 
-    The systems are the forecast, called `verify.forecast_name`, the baseline, climatology and persistence. Files
-    that exist and carry `provenance["config_hash"]` are kept. The work is spread over the workers of `config.dask`,
-    by default `config.run.threads` threads (0: all cores); each holds one field of an ensemble at a time. Returns the
-    files, system by system. Raises StoreError for stores that lack something or hold unwritten forecasts, before the
-    first score where that can be known.
+    The systems are the forecast, called `verify.forecast_name`, the baseline, the others of the config, climatology and
+    persistence. Files that exist and carry `provenance["config_hash"]` are kept. The work is spread over the workers of
+    `config.dask`, by default `config.run.threads` threads (0: all cores); each holds one field of an ensemble at a
+    time. Returns the files, system by system. Raises StoreError for stores that lack something or hold unwritten
+    forecasts, before the first score where that can be known.
     """
     scorers, sample = work.open_scorers(config, forecast_store)
     _warn_of_ties(config, [scorer.system for scorer in scorers])
@@ -112,13 +112,17 @@ def attributes_of(config: Config, scorer: Scorer, sample: Sample) -> dict[str, s
 def identity_of(system: System, provenance: Provenance, forecast: Mapping[Any, Any]) -> dict[str, str]:
     """What tells files of other settings or another forecast apart; `forecast` are the attributes of the forecast.
 
-    References do not change with the forecast; stores of other origin carry no hashes and are told apart by nothing.
+    References do not change with the forecast; stores of other origin carry no hashes and are told apart by nothing,
+    further ones by their addresses, which the hash of the settings leaves out.
     """
     of_forecast = ""
     if system.role == "forecast":
         made = forecast.get("config_hash")
         of_forecast = f"{made}-{forecast.get('weights_hash', '')[:12]}" if made else "none"
-    return {"config_hash": str(provenance["config_hash"]), "forecast_hash": of_forecast}
+    identity = {"config_hash": str(provenance["config_hash"]), "forecast_hash": of_forecast}
+    if system.role in ("other", "single"):
+        identity |= {"store": system.source, "truth": system.truth.source}
+    return identity
 
 
 def _draws(system: System) -> str:

@@ -1,11 +1,12 @@
 """Which (init_time, lead_time) pairs are scored: the same ones for all systems (verification.md 2.4).
 
 A pair counts if every system has the init_time and the truths hold its valid_time. The lead times are those
-of the forecast; a baseline that has only some of them is scored at those, and the scorecard compares where
+of the forecast; another system that has only some of them is scored at those, and the scorecard compares where
 both are.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -58,18 +59,22 @@ class Offer(Protocol):
         """Distances from them, [lead_time]."""
 
 
-def common_sample(asked: Times, forecast: Offer, baseline: Offer, truths: tuple[AnalysisStore, ...]) -> Sample:
+def common_sample(
+    asked: Times, forecast: Offer, references: Sequence[Offer], truths: Sequence[AnalysisStore]
+) -> Sample:
     """Pairs that all systems and truths have, of the init times `asked`; logs what is dropped.
 
     Truths must also hold the init_time itself, for persistence. Raises StoreError if nothing is left, or if
-    the baseline shares no lead time with the forecast.
+    a reference shares no lead time with the forecast.
     """
     leads = np.unique(forecast.lead_times[forecast.lead_times > np.timedelta64(0)])
-    if not np.isin(baseline.lead_times, leads).any():
-        raise StoreError(
-            f"{baseline.source} and {forecast.source} have no lead time in common: {baseline.lead_times} and {leads}"
-        )
-    known = np.logical_and.reduce([np.isin(asked, store.init_times) for store in (forecast, baseline)])
+    for reference in references:
+        if not np.isin(reference.lead_times, leads).any():
+            raise StoreError(
+                f"{reference.source} and {forecast.source} have no lead time in common: {reference.lead_times} and "
+                f"{leads}"
+            )
+    known = np.logical_and.reduce([np.isin(asked, store.init_times) for store in (forecast, *references)])
     init_times = np.unique(asked[known])
     scored = np.logical_and.reduce(
         [
@@ -89,7 +94,7 @@ def common_sample(asked: Times, forecast: Offer, baseline: Offer, truths: tuple[
     if not scored.any():
         raise StoreError(
             f"nothing to score: of {len(asked)} init times {asked[0]}..{asked[-1]}, {len(init_times)} are in "
-            f"both {forecast.source} and {baseline.source}, and none has its valid times in "
+            f"all of {[store.source for store in (forecast, *references)]}, and none has its valid times in "
             f"{[truth.source for truth in truths]}; move forecast.init_times or extend the stores"
         )
     some = scored.any(axis=1)

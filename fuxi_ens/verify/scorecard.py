@@ -112,6 +112,10 @@ def same_pairs(statistics: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
     # Members and bins may differ between systems: only the pairs and cells are aligned.
     further = {dim for data in statistics.values() for dim in data.dims} - {"init_time", "name", "lead_time", "region"}
     aligned = dict(zip(statistics, xr.align(*statistics.values(), join="outer", exclude=further), strict=True))
+    # Where systems differ in names, the alignment sorts them; the order is that of the system that has most.
+    by_size = sorted(statistics.values(), key=lambda data: data.sizes["name"], reverse=True)
+    names = list(dict.fromkeys(name for data in by_size for name in data["name"].to_numpy()))
+    aligned = {system: data.sel(name=names) for system, data in aligned.items()}
     present = {system: data["weight"] > 0 for system, data in aligned.items()}
     absent = [~there.any("init_time") for there in present.values()]
     common = np.logical_and.reduce([there | gone for there, gone in zip(present.values(), absent, strict=True)])

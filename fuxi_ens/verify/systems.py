@@ -17,8 +17,11 @@ from fuxi_ens.times import Leads
 from fuxi_ens.verify.open import AnalysisStore, ForecastStore
 from fuxi_ens.verify.points import Field
 
-Role = Literal["forecast", "baseline", "climatology", "persistence"]
+Role = Literal["forecast", "baseline", "other", "single", "climatology", "persistence"]
+"""`other`: a further ensemble; `single`: a further forecast of one member."""
 ROLES: Final[frozenset[Role]] = frozenset(get_args(Role))
+ENSEMBLES: Final[frozenset[Role]] = frozenset({"forecast", "baseline", "other"})
+"""Those that are made of members from an init time."""
 
 _scratch = (Scratch(), Scratch())
 
@@ -44,6 +47,9 @@ class System(Protocol):
 
     def offered(self, name: str, init_time: np.datetime64, lead_times: Leads) -> Leads:
         """Those of `lead_times` at which the system and its truth have a scored name; of a sum, all of its parts."""
+
+    def held(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of the scored `names` that the system has."""
 
     def ensembles(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Field]:
         """Members [number, latitude, longitude] of a scored name for one of `lead_times` after the other.
@@ -77,6 +83,10 @@ class EnsembleSystem:
         """Those of `lead_times` that are in the store."""
         return forecast_leads(name, verifiable(name, init_time, lead_times, self.truth), self.store.lead_times)
 
+    def held(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Those whose fields are in the store and in the truth."""
+        return self.truth.held(self.store.held(names))
+
     def ensembles(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Field]:
         """Each is decoded into the same memory."""
         out = _scratch[slot].take((self.store.members, *self.truth.shape), np.float32)
@@ -91,7 +101,7 @@ class EnsembleSystem:
 
     def bytes_at_work(self, names: tuple[str, ...]) -> int:
         """One field of all members, and what the reader needs."""
-        return self.ensemble_bytes + self.store.scratch_bytes(names)
+        return self.ensemble_bytes + self.store.scratch_bytes(self.held(names))
 
 
 @dataclass(frozen=True)
@@ -112,6 +122,10 @@ class Persistence:
         if not whole(name, np.array([init_time]), self.truth.valid_times)[0]:
             return lead_times[:0]
         return verifiable(name, init_time, lead_times, self.truth)
+
+    def held(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """All of them."""
+        return names
 
     def ensembles(self, name: str, init_time: np.datetime64, lead_times: Leads, slot: int = 0) -> Iterator[Field]:
         """The same field every time."""

@@ -140,4 +140,6 @@ def scorers_of(config: Config, systems: Sequence[System]) -> list[Scorer]:
     section = config.verify
     cache = FieldCache(section.cache_megabytes * 10**6 // 2)
     climate, families = open_climate(config), configured(section)
-    return [Scorer(system, section.channels, section.regions, families, cache, climate) for system in systems]
+    return [
+        Scorer(system, system.held(section.channels), section.regions, families, cache, climate) for system in systems
+    ]

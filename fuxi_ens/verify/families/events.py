@@ -22,7 +22,7 @@ from fuxi_ens.verify.consistency import consistency
 from fuxi_ens.verify.families.base import Family, climatology_of
 from fuxi_ens.verify.families.quantiles import is_above, labels, probability
 from fuxi_ens.verify.pooling import by_estimator, pooled_sum
-from fuxi_ens.verify.systems import Role
+from fuxi_ens.verify.systems import ENSEMBLES, Role
 
 _CLASSES = 10
 _CHANCE = 0.05
@@ -46,7 +46,7 @@ class EventTables(Family):
 
     prefix: ClassVar[str]
     # The members of a climatology vary in number, and persistence has one.
-    roles: ClassVar[frozenset[Role]] = frozenset({"forecast", "baseline"})
+    roles: ClassVar[frozenset[Role]] = ENSEMBLES
 
     @abstractmethod
     def labels(self) -> Sequence[str]:

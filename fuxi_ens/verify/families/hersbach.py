@@ -13,7 +13,7 @@ from fuxi_ens.verify.block import Block
 from fuxi_ens.verify.families.base import Family
 from fuxi_ens.verify.hersbach import BIN, bin_lengths, decompose
 from fuxi_ens.verify.pooling import pooled_mean
-from fuxi_ens.verify.systems import Role
+from fuxi_ens.verify.systems import ENSEMBLES, Role
 
 
 class HersbachParts(Family):
@@ -24,7 +24,7 @@ class HersbachParts(Family):
         {"hersbach_alpha": (BIN,), "hersbach_beta": (BIN,), "truth_below_members": (), "truth_below_largest": ()}
     )
     # Bins of a varying number of members do not add, and one member has none inside.
-    roles: ClassVar[frozenset[Role]] = frozenset({"forecast", "baseline"})
+    roles: ClassVar[frozenset[Role]] = ENSEMBLES
 
     def coordinates(self, members: int) -> Mapping[str, NDArray[Any]]:
         """Bins 0 to M."""

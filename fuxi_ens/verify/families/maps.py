@@ -16,7 +16,7 @@ from fuxi_ens.verify.block import Block
 from fuxi_ens.verify.boxes import Boxes
 from fuxi_ens.verify.families.base import Family
 from fuxi_ens.verify.points import Field, Points
-from fuxi_ens.verify.systems import Role
+from fuxi_ens.verify.systems import ENSEMBLES, Role
 
 CRPS_MAP: Final = "map_crps"
 LEAD: Final = "map_lead_time"
@@ -37,7 +37,7 @@ class Maps(Family):
 
     name = "maps"
     sums: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({CRPS_MAP: (ROWS, COLUMNS)})
-    roles: ClassVar[frozenset[Role]] = frozenset({"forecast", "baseline"})
+    roles: ClassVar[frozenset[Role]] = ENSEMBLES
     regional = False
     lead_dimension = LEAD
     on_demand = True

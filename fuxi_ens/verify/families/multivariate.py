@@ -11,7 +11,7 @@ from fuxi_ens.verify.block import Block
 from fuxi_ens.verify.families.base import Family
 from fuxi_ens.verify.multivariate import energy_scores, variogram_scores
 from fuxi_ens.verify.pooling import by_estimator, pooled_mean
-from fuxi_ens.verify.systems import Role
+from fuxi_ens.verify.systems import ENSEMBLES, Role
 
 
 class Multivariate(Family):
@@ -24,7 +24,7 @@ class Multivariate(Family):
         )
     )
     # All pairs of a climatology's members cost more than their score is worth.
-    roles: ClassVar[frozenset[Role]] = frozenset({"forecast", "baseline", "persistence"})
+    roles: ClassVar[frozenset[Role]] = ENSEMBLES | {"single", "persistence"}
 
     def of_block(self, block: Block) -> Mapping[str, Float]:
         """Energy score times the weight of the region, and sums of the variogram score."""

@@ -12,7 +12,7 @@ from fuxi_ens.grid import Float
 from fuxi_ens.verify.block import Block
 from fuxi_ens.verify.families.base import Family
 from fuxi_ens.verify.pooling import pooled_sum
-from fuxi_ens.verify.systems import Role
+from fuxi_ens.verify.systems import ENSEMBLES, Role
 
 
 class Ranks(Family):
@@ -24,7 +24,7 @@ class Ranks(Family):
     name = "ranks"
     sums: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType({"rank_counts": ("rank",)})
     # The members of a climatology vary in number, and persistence has one.
-    roles: ClassVar[frozenset[Role]] = frozenset({"forecast", "baseline"})
+    roles: ClassVar[frozenset[Role]] = ENSEMBLES
 
     def coordinates(self, members: int) -> Mapping[str, NDArray[Any]]:
         """Ranks 0 to M."""

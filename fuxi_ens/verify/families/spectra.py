@@ -13,7 +13,7 @@ from fuxi_ens.verify.block import Block
 from fuxi_ens.verify.families.base import Family
 from fuxi_ens.verify.pooling import mean_of_maps
 from fuxi_ens.verify.spectra import energies, highest_degree, powers, require_library
-from fuxi_ens.verify.systems import Role
+from fuxi_ens.verify.systems import ENSEMBLES, Role
 
 _POWER = ("power_members", "power_mean", "power_truth")
 _ENERGY = ("energy_members", "energy_mean", "energy_truth")
@@ -24,7 +24,7 @@ class Spectra(Family):
 
     name = "spectra"
     sums: ClassVar[Mapping[str, tuple[str, ...]]] = MappingProxyType(dict.fromkeys((*_POWER, *_ENERGY), ("degree",)))
-    roles: ClassVar[frozenset[Role]] = frozenset({"forecast", "baseline"})
+    roles: ClassVar[frozenset[Role]] = ENSEMBLES
     regional = False
     needs_components = True
 
