@@ -216,7 +216,8 @@ class TestCheck:
         assert "10 channels, 2016-01-01T00:00 to 2018-01-05T18:00" in found["analysis"]
         assert found["train dates"].startswith("36 init times with 1 target step")
         assert found["validation dates"].startswith("14 init times")
-        assert "2 of 2 init times, 3 members, 4 lead times" in found["baseline"]
+        assert "3 members, 4 lead times" in found["baseline"]
+        assert found["common init times"].startswith("2 of 2 are in all forecasts")
         assert "100% of the valid times" in found["truth"]
         assert "not there yet" in found["statistics"]
         assert files_below(tiny_run.parent / "run") == []
