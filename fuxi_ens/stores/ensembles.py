@@ -23,8 +23,10 @@ _scratch = Scratch()
 def first_row(chosen: xr.Dataset, there: xr.Dataset) -> int | None:
     """Row of the first of the `chosen` members among all that are `there`.
 
-    None where they do not lie side by side, or where members have no numbers to tell.
+    None where they do not lie side by side, where members have no numbers to tell, and for a single forecast.
     """
+    if "number" not in there.dims:
+        return None
     count = chosen.sizes["number"]
     if count == there.sizes["number"]:
         return 0
