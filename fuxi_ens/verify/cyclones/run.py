@@ -14,6 +14,7 @@ from fuxi_ens.files import write_atomic
 from fuxi_ens.progress import progress
 from fuxi_ens.times import Times
 from fuxi_ens.verify.cyclones.best_tracks import BestTrack, only, read_best_tracks
+from fuxi_ens.verify.cyclones.differences import storm_differences
 from fuxi_ens.verify.cyclones.scores import ANALYSIS, all_cases, strike_table, table_of
 from fuxi_ens.verify.cyclones.strikes import StrikeMap
 from fuxi_ens.verify.cyclones.tracker import Surface, channels_for
@@ -37,8 +38,9 @@ def verify_cyclones(
     """Follow the cyclones of best tracks in forecast, baseline and truth; write tracks and tables into `out`.
 
     `tracks/<system>/<init_time>.nc` per system and init time with a storm; those that exist and carry the same hash are
-    kept. `cyclone_cases.csv` has every case, `cyclones.csv` the averages, `cyclone_strikes.csv` the strikes. Raises
-    StoreError and UserError, before the first track where that can be known.
+    kept. `cyclone_cases.csv` has every case, `cyclones.csv` the averages, `cyclone_differences.csv` forecast and
+    baseline compared, `cyclone_strikes.csv` the strikes. Raises StoreError and UserError, before the first track where
+    that can be known.
     """
     rules = rules_of(config)
     systems, surface = _systems(config, rules, forecast_store)
@@ -62,14 +64,16 @@ def verify_cyclones(
         tasks = [delayed(make, traverse=False)(*job) for job in todo]
         delayed(list)(tasks).compute(scheduler="threads", num_workers=config.run.threads or None)
     tracks = {name: [read_file(job[-1]) for job in jobs if job[0] == name] for name in systems}
-    return _tables(tracks, surface, rules, out)
+    return _tables(tracks, surface, config, out)
 
 
-def _tables(tracks: Mapping[str, list[xr.Dataset]], surface: Surface, rules: CycloneConfig, out: Path) -> list[Path]:
+def _tables(tracks: Mapping[str, list[xr.Dataset]], surface: Surface, config: Config, out: Path) -> list[Path]:
+    rules = rules_of(config)
     cases = all_cases(tracks)
     places = StrikeMap(surface.latitude, surface.longitude, rules.strike_km)
     tables = {
         "cyclones.csv": table_of(cases, rules),
+        "cyclone_differences.csv": storm_differences(cases, rules, config.verify.significance),
         "cyclone_strikes.csv": strike_table(tracks, places, rules),
         "cyclone_cases.csv": cases,
     }

@@ -17,7 +17,7 @@ from fuxi_ens.times import hours
 from fuxi_ens.verify.cyclones.sphere import along_across_km, distance_km, mean_position
 from fuxi_ens.verify.cyclones.strikes import StrikeMap, window
 
-_CASE: Final = ["init_time", "storm", "lead_hours"]
+CASE: Final = ["init_time", "storm", "lead_hours"]
 ANALYSIS: Final = "analysis"
 """Role of the tracked truth, which decides nothing about the sample."""
 
@@ -50,7 +50,7 @@ def cases_of(tracks: xr.Dataset) -> pd.DataFrame:
             "across": across,
         }
     index = pd.MultiIndex.from_product(
-        [tracks["storm"].to_numpy().astype(str), tracks["lead_time"].to_numpy() / hours(1)], names=_CASE[1:]
+        [tracks["storm"].to_numpy().astype(str), tracks["lead_time"].to_numpy() / hours(1)], names=CASE[1:]
     )
     table = pd.DataFrame({name: values.ravel() for name, values in columns.items()}, index).reset_index()
     table.insert(0, "init_time", tracks["init_time"].to_numpy())
@@ -72,16 +72,22 @@ def all_cases(tracks: Mapping[str, list[xr.Dataset]]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
+def homogeneous(cases: pd.DataFrame, rules: CycloneConfig) -> pd.DataFrame:
+    """The cases that every system but the analysis follows with enough members; all systems' rows of these."""
+    judged = cases[cases["role"] != ANALYSIS]
+    share = judged.pivot_table(index=CASE, columns="system", values="followed")
+    common = share.index[(share >= rules.min_share).all(axis=1)]
+    sample: pd.DataFrame = cases[pd.MultiIndex.from_frame(cases[CASE]).isin(common) & (cases["alive"] > 0)]
+    return sample
+
+
 def table_of(cases: pd.DataFrame, rules: CycloneConfig) -> pd.DataFrame:
     """One row per system and lead time, averaged over the homogeneous sample; followed over all cases.
 
     spread_error_ratio is the root of mean variance * (M + 1) / M over the mean squared error of the mean position: 1
     for members that cannot be told from the truth.
     """
-    judged = cases[cases["role"] != ANALYSIS]
-    share = judged.pivot_table(index=_CASE, columns="system", values="followed")
-    common = share.index[(share >= rules.min_share).all(axis=1)]
-    sample = cases[pd.MultiIndex.from_frame(cases[_CASE]).isin(common) & (cases["alive"] > 0)]
+    sample = homogeneous(cases, rules)
     rows = []
     for (system, role, lead), part in sample.groupby(["system", "role", "lead_hours"]):
         everything = cases[(cases["system"] == system) & (cases["lead_hours"] == lead)]
