@@ -20,8 +20,8 @@ from fuxi_ens.plot.table import CRPS, Scores
 from fuxi_ens.times import Leads, hours
 from fuxi_ens.verify.comparison import difference_score
 
-MOST_NUMBERS: Final = 150_000
-"""More than these, about 1 MB, would make the page slow: then lead times are thinned to whole days, or further."""
+MOST_NUMBERS: Final = 90_000
+"""More than these, about 1.3 MB, would make the page slow: then lead times are thinned to whole days, or further."""
 _DIGITS: Final = 6
 """So that percents of two numbers are right to a thousandth."""
 Nested = dict[str, Any]
