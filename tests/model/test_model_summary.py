@@ -146,8 +146,9 @@ def kept_for_the_gradient(model, run):
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             sizes[storage.data_ptr()] = storage.nbytes()
-        held.append(tensor)  # so that no address is used twice
-        return tensor
+        # Held so that no address is used twice; without its graph, which would hold itself and never be freed.
+        held.append(tensor.detach())
+        return held[-1]
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         run()
