@@ -34,7 +34,6 @@ from fuxi_ens.train.module import TrainingModule
 from fuxi_ens.train.ranks import Ranks
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-POINTS = 2 << 20
 
 
 def factor(ens_BMP: Tensor) -> float:
@@ -106,13 +105,13 @@ def saved(loss: Loss, ens: Tensor, truth: Tensor) -> float:
     return sum(kept.values()) / ens.nbytes
 
 
-def peak(loss: Loss, members: int) -> float:
+def peak(loss: Loss, members: int, points: int) -> float:
     """Most memory that score and gradient take beside their inputs, over the bytes of the ensemble.
 
     As Linux counts it for this process, so that whatever an allocator or a kernel takes is in it.
     """
-    ens = torch.randn(1, members, 8 * POINTS).requires_grad_()
-    truth = torch.randn(1, 8 * POINTS)
+    ens = torch.randn(1, members, 8 * points).requires_grad_()
+    truth = torch.randn(1, 8 * points)
     before = resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     loss(ens, truth).sum().backward()
@@ -125,12 +124,13 @@ def resident(entry: str) -> int:
     return 1024 * int(lines[entry].split()[0])
 
 
-def compare_losses(console: Console, rounds: int) -> None:
+def compare_losses(console: Console, points: int, rounds: int) -> None:
     """Time and memory of every way at some ensemble sizes."""
-    table = Table("members", "ours ms", *(f"{name}: x ours, saved" for name in LOSSES), title="CRPS, 2 M points")
+    title = f"CRPS, {points} points"
+    table = Table("members", "ours ms", *(f"{name}: x ours, saved" for name in LOSSES), title=title)
     for members in (2, 4, 8):
-        ens = torch.randn(2, members, POINTS // 2).requires_grad_()
-        truth = torch.randn(2, POINTS // 2)
+        ens = torch.randn(2, members, points // 2).requires_grad_()
+        truth = torch.randn(2, points // 2)
 
         def work(loss: Loss, ens: Tensor = ens, truth: Tensor = truth) -> None:
             torch.autograd.grad(loss(ens, truth).mean(), ens)
@@ -183,13 +183,16 @@ def main(
     configs: Annotated[
         str, typer.Option(help="Run files whose model takes a step, with commas between.")
     ] = "configs/demo.yaml",
+    points: Annotated[int, typer.Option(help="Points of the ensembles compared; an even number.")] = 2 << 20,
     rounds: Annotated[int, typer.Option(help="Turns of every way.")] = 7,
 ) -> None:
     """Print time and memory of every way, then the figures that have a goal."""
     torch.set_num_threads(1)
     console = Console()
-    figures = [Figure(f"peak memory over the ensemble, {m} members", peak(ours, m), "at most", 2.0) for m in (2, 4, 8)]
-    compare_losses(console, rounds)
+    figures = [
+        Figure(f"peak memory over the ensemble, {m} members", peak(ours, m, points), "at most", 2.0) for m in (2, 4, 8)
+    ]
+    compare_losses(console, points, rounds)
     for path in configs.split(","):
         config = load_config(Path(path)).model
         figures.append(share_of_a_step(console, config, Path(path).stem, 4, max(rounds // 2, 3)))

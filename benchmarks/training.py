@@ -151,7 +151,7 @@ def on_processes(count: int, folder: Path, iterations: int) -> float:
 
 
 def main(
-    iterations: Annotated[int, typer.Option(help="Of every run.")] = 16,
+    iterations: Annotated[int, typer.Option(min=4, help="Of every run; the second half is timed.")] = 16,
     rounds: Annotated[int, typer.Option(help="Turns of every number of processes.")] = 2,
 ) -> None:
     """Print the figures."""

@@ -15,6 +15,8 @@ from fuxi_ens.checkpoint import save_checkpoint
 from fuxi_ens.config import Config, load_config
 from fuxi_ens.data.era5 import open_configured
 from fuxi_ens.errors import ConfigError, StoreError
+from fuxi_ens.export.run import Format, export
+from fuxi_ens.export.source import Wanted
 from fuxi_ens.forecast.ensemble import run_forecast
 from fuxi_ens.forecast.initial import open_initial_conditions, resolved
 from fuxi_ens.model import build_model
@@ -122,6 +124,28 @@ class TestFiles:
             # Increments are small beside the 90 K between pole and tropics: the fields are where they belong.
             assert np.abs(first - start).max() < 10
             assert np.corrcoef(first[0].values.ravel(), start.ravel())[0, 1] > 0.99
+
+    @pytest.mark.parametrize("number", [0, 2])
+    def test_grib_in_and_grib_out(self, ifs, tmp_path, number):
+        eccodes = pytest.importorskip("eccodes")
+        config = ifs(REAL / "ifs.grib", **{"forecast.init_times": ["2024-06-03T06:00"], "forecast.control": True})
+        save_network(config, size=0.02)
+        run_forecast(config)
+        wanted = Wanted(members=[number], channels=("t850",))
+        (path,) = export(str(RunPaths(config.run.folder).forecast), tmp_path / "out", Format.GRIB, wanted)
+        expected = stored(config)["temperature"].sel(number=number, level=850).isel(time=0)
+        found = []
+        with path.open("rb") as file:
+            while (message := eccodes.codes_grib_new_from_file(file)) is not None:
+                keys = {key: eccodes.codes_get(message, key) for key in ("dataDate", "dataTime", "number", "endStep")}
+                values = eccodes.codes_get_values(message).reshape(19, 36)
+                assert eccodes.codes_get(message, "dataType") == ("pf" if number else "cf")
+                eccodes.codes_release(message)
+                assert (keys["dataDate"], keys["dataTime"], keys["number"]) == (20240603, 600, number)
+                field = expected.sel(prediction_timedelta=np.timedelta64(int(keys["endStep"]), "h"))
+                np.testing.assert_allclose(values, field.transpose("latitude", "longitude"), rtol=0, atol=0.0051)
+                found.append(int(keys["endStep"]))
+        assert found == [6 * (i + 1) for i in range(config.forecast.steps)]
 
     def test_the_newest_time_of_files_that_match_a_pattern(self, ifs, tmp_path):
         eccodes = pytest.importorskip("eccodes")
