@@ -40,6 +40,7 @@ RUNS = {
 LEFT_OUT = {
     "anemoi_reader": "started by data_streaming, in an environment with anemoi-datasets",
     "data_streaming": "writes stores of 5 GB and needs tensorstore and xbatcher",
+    "forecast_peers": "needs an environment with earth2studio",
     "model_step": "needs timm without torchvision, and over a minute of one core at its smallest width",
 }
 SHARED = {"fields", "goals", "memory", "no_torchvision"}
