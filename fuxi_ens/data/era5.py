@@ -4,6 +4,7 @@
 what the model needs, and frames are read by valid time.
 """
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,9 +23,15 @@ from fuxi_ens.errors import StoreError
 from fuxi_ens.grid import LatLonGrid
 from fuxi_ens.progress import Advance
 from fuxi_ens.stores import Fields, open_store
+from fuxi_ens.stores.valid_time import LONGEST_STEP
 from fuxi_ens.times import Times, label
 
+log = logging.getLogger(__name__)
+
 Frames = NDArray[np.float32]
+
+_ANALYSIS_HOURS = 18.0
+"""The longest step of what archives call analyses: accumulations of ERA5, forecast from 06 and 18 UTC."""
 
 
 class FrameReader(Protocol):
@@ -167,6 +174,12 @@ def open_analysis(
     opened = open_store(store)
     fields = Fields(opened, channels, threads=threads)
     require_grid(opened.dataset, grid, store)
+    longest = opened.dataset.attrs.get(LONGEST_STEP, 0.0)
+    if longest > _ANALYSIS_HOURS:
+        log.warning(
+            "%s holds forecasts of up to %g h, which are read as if they were analyses of their valid times; "
+            "name the files with steps up to %g h only", store, longest, _ANALYSIS_HOURS,
+        )  # fmt: skip
     stored = fields.times
     if len(stored) == 0 or np.any(np.diff(stored) <= np.timedelta64(0)):
         raise StoreError(

@@ -22,7 +22,7 @@ from fuxi_ens.stores.member_files import member_folders, open_members
 from fuxi_ens.stores.orient import Orientation, orient
 from fuxi_ens.stores.remote import is_remote, printable
 from fuxi_ens.stores.stored import OpenStore, StoredArray
-from fuxi_ens.stores.valid_time import with_valid_time
+from fuxi_ens.stores.valid_time import LONGEST_STEP, with_valid_time
 from fuxi_ens.stores.zarr_files import RawStore, open_raw
 
 
@@ -75,12 +75,15 @@ def _stored(variable: xr.Variable, array: zarr.Array[Any], orientation: Orientat
 
 def _from_files(paths: Sequence[Path], source: str, *, dask: bool) -> xr.Dataset:
     cubes = [_from_cube(cube, source) for path in paths for cube in open_cubes(path, dask=dask)]
+    steps = [cube.attrs[LONGEST_STEP] for cube in cubes if LONGEST_STEP in cube.attrs]
     try:
         joined = cubes[0] if len(cubes) == 1 else _joined(cubes, one_file=len(paths) == 1)
     except ValueError as error:
         raise StoreError(
             f"the files of {source} do not fit together ({error}); name files of one grid that follow each other"
         ) from error
+    if steps:  # joining drops an attribute in which files differ
+        joined = joined.assign_attrs({LONGEST_STEP: max(steps)})
     return orient(joined, source)[0]
 
 

@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+LONGEST_STEP: Final = "longest_step_hours"
+"""Attribute of what was joined: the greatest lead time in it."""
+
 _INIT: Final = "time"
 _LEAD: Final = "prediction_timedelta"
 _MEMBER: Final = "number"
@@ -36,4 +39,5 @@ def with_valid_time(dataset: xr.Dataset) -> xr.Dataset:
     else:
         joined = dataset.isel({dim: xr.DataArray(index, dims=_VALID) for dim, index in which.items()})
         joined = joined.drop_vars([_INIT, _LEAD])
-    return joined.assign_coords({_VALID: pd.DatetimeIndex(valid[order])}).rename({_VALID: _INIT})
+    joined = joined.assign_coords({_VALID: pd.DatetimeIndex(valid[order])}).rename({_VALID: _INIT})
+    return joined.assign_attrs({LONGEST_STEP: float(lead.max() / np.timedelta64(1, "h"))})

@@ -161,6 +161,18 @@ class TestFiles:
         (tmp_path / "ifs_3.grib").unlink()
         assert open_initial_conditions(config).latest() == np.datetime64("2024-06-04T06", "ns")
 
+    @pytest.mark.parametrize(("hours", "told"), [(0, False), (12, False), (72, True)])
+    def test_steps_that_are_no_analyses_are_told(self, ifs, tmp_path, caplog, hours, told):
+        eccodes = pytest.importorskip("eccodes")
+        with (REAL / "ifs.grib").open("rb") as source, (tmp_path / "late.grib").open("wb") as target:
+            while (message := eccodes.codes_grib_new_from_file(source)) is not None:
+                eccodes.codes_set(message, "step", eccodes.codes_get(message, "step") + hours)
+                eccodes.codes_write(message, target)
+                eccodes.codes_release(message)
+        open_initial_conditions(ifs(tmp_path / "late.grib"))
+        assert (f"holds forecasts of up to {hours + 6} h" in caplog.text) == told
+        assert ("read as if they were analyses" in caplog.text) == told
+
     def test_channels_that_the_files_lack_are_named(self, ifs):
         pytest.importorskip("cfgrib")
         channels = ["z500", "t500", "t850", "msl", "tp"]
