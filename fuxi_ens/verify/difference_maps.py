@@ -81,7 +81,8 @@ def _of_lead(ours: Series, theirs: Series, lead: int, settings: SignificanceConf
     times = np.array([time for time, _, _ in known])
     if not known:
         nothing = np.full(pairs[0][1].shape, np.nan)
-        return {"difference": nothing, "reference": nothing, "significant": nothing > 0, "count": np.array(0)}
+        fields = {"difference": nothing, "reference": nothing, "significant": nothing > 0}
+        return {**fields, "init_times": np.array(0), "tested": np.array(False)}
     reference = np.mean([b for _, _, b in known], axis=0, dtype=np.float64)
     series = np.stack([np.subtract(a, b, dtype=np.float64) for _, a, b in known])
     positions = significance.regular_positions(times) if len(times) >= settings.min_init_times else None
