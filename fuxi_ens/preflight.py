@@ -188,7 +188,7 @@ def _verification(config: Config) -> Iterator[Finding]:
         held = ", ".join(other.held(section.channels))
         yield Finding(other.name, f"{other.source}: {other.store.members} members, {held}")
     tasks = worker_count(config.dask, config.run.threads)
-    yield Finding("verification memory", str(memory_expected(config, baseline, truth, tasks)))
+    yield Finding("verification memory", str(memory_expected(config, forecasts, truth, tasks)))
 
 
 def _common(

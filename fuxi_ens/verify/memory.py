@@ -53,14 +53,20 @@ def memory_needed(config: Config, systems: Sequence[System], tasks: int) -> Memo
     return Memory(each, tasks, config.verify.cache_megabytes * 10**6)
 
 
-def memory_expected(config: Config, baseline: ForecastStore, truth: AnalysisStore, tasks: int) -> Memory:
-    """Like `memory_needed` while the forecast is not there yet: its members, in the layout of our own stores."""
+def memory_expected(config: Config, references: Sequence[ForecastStore], truth: AnalysisStore, tasks: int) -> Memory:
+    """Like `memory_needed` while the forecast is not there yet: its members, in the layout of our own stores.
+
+    `references` are the baseline and the others, none of them without any of the scored names.
+    """
     names, apart = _read_names(config)
     second = any(name in SUMS_24H or len(components(name)) > 1 for name in names)
     further = 2 if apart else 0
     # Of our own stores a chunk is an ensemble, which waits as it is stored beside the one it is decoded into.
     ours = (2 + second + further) * config.forecast.members * truth.field_bytes
-    theirs = (1 + further) * baseline.members * truth.field_bytes + baseline.scratch_bytes(names)
+    theirs = max(
+        (1 + further) * store.members * truth.field_bytes + store.scratch_bytes(store.held(names))
+        for store in references
+    )
     climatology = Climatology.from_config(config.verify.climatology, truth, np.array([], "datetime64[ns]"))
     reference = climatology.bytes_at_work(names) + further * climatology.ensemble_bytes
     points = (_POINT_FIELDS + further * OUTPUTS) * truth.field_bytes

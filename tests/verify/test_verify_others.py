@@ -10,6 +10,8 @@ from fuxi_ens.errors import ConfigError, StoreError
 from fuxi_ens.plot.style import role_style
 from fuxi_ens.provenance import config_hash
 from fuxi_ens.verify.files import read_statistics
+from fuxi_ens.verify.memory import memory_expected
+from fuxi_ens.verify.open import open_analysis, open_forecast
 from fuxi_ens.verify.run import verify
 from fuxi_ens.verify.scorecard import scorecard
 
@@ -153,6 +155,17 @@ def test_another_grid_is_refused(world, gencast):
     write(gencast.isel(longitude=slice(None, None, 2)), world.folder / "gencast.zarr")
     with pytest.raises(StoreError, match="regrid one of them"):
         run(world, other(world, "gencast"))
+
+
+def test_memory_is_predicted_for_the_largest_of_all(world, rng):
+    write(make_forecast(rng, 40, hours(24)), world.folder / "large.zarr")
+    config, truth = world.config(), open_analysis(f"{world.folder}/truth.zarr")
+    baseline, large = (open_forecast(f"{world.folder}/{name}.zarr") for name in ("baseline", "large"))
+    config = config.model_copy(update={"forecast": config.forecast.model_copy(update={"members": 2})})
+    alone, beside, only = (
+        memory_expected(config, stores, truth, 1).each for stores in ([baseline], [baseline, large], [large])
+    )
+    assert alone < beside == only
 
 
 def test_any_number_of_systems_is_told_apart():
