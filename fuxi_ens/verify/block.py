@@ -1,8 +1,9 @@
 """What families of scores are computed from: one field of an ensemble and its truth."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 from fuxi_ens.grid import Float
 from fuxi_ens.stores.scratch import Scratch
 from fuxi_ens.verify.areas import Areas
+from fuxi_ens.verify.pieces import RowSums
 from fuxi_ens.verify.points import Field, Points, counts_above, point_statistics
+
+Sums = TypeVar("Sums", bound=RowSums)
 
 
 class ClimatologyAt(Protocol):
@@ -51,6 +55,8 @@ class Block:
     """The eastward and northward wind of a wind speed; None for other names, and unless a family needs it"""
     memory: Scratch = field(default_factory=Scratch, compare=False, repr=False)
     """Of `points`, which hold until it is used again"""
+    row_sums: dict[str, RowSums] = field(default_factory=dict, compare=False, repr=False)
+    """What families sum along rows, by their name; those that are here before `points` come from the same pass"""
 
     @property
     def valid_time(self) -> np.datetime64:
@@ -70,7 +76,17 @@ class Block:
     @cached_property
     def points(self) -> Points:
         """What one pass over the ensemble gives; computed when first asked for, shared by all families."""
-        return point_statistics(self.ensemble, self.truth, self.memory)
+        return point_statistics(self.ensemble, self.truth, self.memory, tuple(self.row_sums.values()))
+
+    def summed(self, name: str, make: Callable[[], Sums]) -> Sums:
+        """The row sums of a family; what was not announced takes a pass of its own."""
+        if name not in self.row_sums:
+            fresh = make()
+            point_statistics(self.ensemble, self.truth, row_sums=(fresh,))
+            self.row_sums[name] = fresh
+        elif "points" not in self.__dict__:
+            _ = self.points
+        return cast("Sums", self.row_sums[name])
 
     @cached_property
     def weight(self) -> Float:

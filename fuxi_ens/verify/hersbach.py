@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 BIN = "bin"
 
@@ -21,23 +20,10 @@ class Hersbach(NamedTuple):
     potential: xr.DataArray
 
 
-def bin_lengths(members: NDArray[np.floating], truth: NDArray[np.floating]) -> tuple[NDArray[np.float64], ...]:
-    """Alpha and beta, each [M+1, ...] float64, of `members` [M, ...] and `truth` [...]; NaN in, NaN out."""
-    shifted = np.sort(np.subtract(members, truth, dtype=np.float64), axis=0)
-    # NaN is sorted last; one in a member must reach all bins.
-    shifted += 0.0 * shifted[-1]
-    low = np.concatenate([shifted[:1], shifted])
-    high = np.concatenate([shifted, shifted[-1:]])
-    # The truth is 0. The outer bins reach to the truth if it lies in them, and no further.
-    low[0] = np.minimum(low[0], 0.0)
-    high[-1] = np.maximum(high[-1], 0.0)
-    return np.clip(0.0, low, high) - low, high - np.clip(0.0, low, high)
-
-
 def decompose(alpha: xr.DataArray, beta: xr.DataArray, below: xr.DataArray, not_above: xr.DataArray) -> Hersbach:
     """Parts of the mean standard CRPS, reduces `bin`, in the units of the forecast.
 
-    `alpha` and `beta` [..., bin] are means of `bin_lengths`; `below` is the frequency of truths below all members,
+    `alpha` and `beta` [..., bin] are mean lengths of the bins; `below` is the frequency of truths below all members,
     `not_above` of those below the largest. Hersbach 2000, with g = alpha + beta and o = beta / g inside; outside o is
     the frequency and g the length per frequency. Outliers that never occur contribute nothing.
     """

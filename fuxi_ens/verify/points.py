@@ -1,5 +1,6 @@
 """What one pass over an ensemble gives at every point. Members lie along the first axis."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,12 +14,15 @@ from fuxi_ens.stores.scratch import Scratch
 from fuxi_ens.verify import kernel, rows
 from fuxi_ens.verify.areas import Areas
 from fuxi_ens.verify.compiled import compiled
+from fuxi_ens.verify.pieces import Piece, RowSums, pieces_of
 
 Field = NDArray[np.float32]
 Counts = NDArray[np.int32]
 
 _CRPS_POINTS: Final = 2**16
 """Points that `crps` takes at once."""
+_ordered: Final = Scratch()
+"""Of the piece at hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +65,53 @@ class Points:
 
 
 def point_statistics(
-    ensemble: NDArray[np.floating], truth: NDArray[np.floating], memory: Scratch | None = None
+    ensemble: NDArray[np.floating],
+    truth: NDArray[np.floating],
+    memory: Scratch | None = None,
+    row_sums: Sequence[RowSums] = (),
 ) -> Points:
     """Statistics of `ensemble` [number, latitude, longitude] and `truth`; NaN in any member or the truth gives NaN.
 
     The truth is subtracted first, which keeps float32 geopotential accurate (verification.md 4.6). float32 fields go
     through the compiled kernel; others, and those of a few points, through `with_numpy`. With `memory` the result holds
-    until it is used again.
+    until it is used again. `row_sums` are given the members of each row as they pass.
     """
     if ensemble.dtype != np.float32 or truth.dtype != np.float32 or truth.size < kernel.LEAST_POINTS:
-        return with_numpy(ensemble, truth)
+        return _slowly(ensemble, truth, row_sums)
     members, points = len(ensemble), truth.size
     shape = kernel.OUTPUTS, points
     out = np.empty(shape, np.float32) if memory is None else memory.take(shape, np.float32)
-    kernel.run(_flat(ensemble, (members, points)), _flat(truth, (points,)), out)
+    flat, observed = _flat(ensemble, (members, points)), _flat(truth, (points,))
+    if row_sums:
+        _by_pieces(flat.reshape(ensemble.shape), observed.reshape(truth.shape), out, row_sums)
+    else:
+        kernel.run(flat, observed, out)
     fields = out.reshape(-1, *truth.shape)
     absolute_error, difference, error, variance = fields[:4]
     below, equal = fields[4:].view(np.int32)
     return Points(absolute_error, difference, error, variance, below, equal, members)
+
+
+def _by_pieces(ensemble: Field, truth: Field, out: Field, row_sums: Sequence[RowSums]) -> None:
+    """The kernel's pass, some rows at a time, and the row sums of these while their members are in the cache."""
+    members, (rows, columns) = len(ensemble), truth.shape
+    flat, observed = ensemble.reshape(members, -1), truth.reshape(-1)
+    for start, stop in pieces_of((rows, columns)):
+        points = slice(start * columns, stop * columns)
+        ordered = _ordered.take((members, points.stop - points.start), np.float32)
+        kernel.run(flat[:, points], observed[points], out[:, points], ordered, field_points=truth.size)
+        for sums in row_sums:
+            sums.add(Piece(ensemble, truth, ordered, (start, stop)))
+
+
+def _slowly(ensemble: NDArray[np.floating], truth: NDArray[np.floating], row_sums: Sequence[RowSums]) -> Points:
+    """What the kernel's passes give, by `with_numpy`."""
+    if row_sums:
+        whole = np.ascontiguousarray(ensemble), np.ascontiguousarray(truth)
+        ordered = np.sort(whole[0] - whole[1], axis=0).reshape(len(ensemble), -1)
+        for sums in row_sums:
+            sums.add(Piece(*whole, ordered, (0, len(truth))))
+    return with_numpy(ensemble, truth)
 
 
 def crps(ensemble: Field, truth: Field, weight_of_difference: float, threads: int = 1) -> Field:

@@ -157,12 +157,14 @@ class Scorer:
         """
         climatology = self.climate.at(name, init_time + lead_time) if self.climate else None
         block = Block(name, init_time, lead_time, ensemble, truth, self.areas, climatology, components, _memory[0])
+        families = [family for family in self._families if family.holds(lead_time)]
+        for family in families:
+            family.announce(block)
         if not (np.isfinite(block.points.error) | ~block.valid).all():
             self._refuse(name, init_time, lead_time)
         sums: dict[str, Float] = {}
-        for family in self._families:
-            if family.holds(lead_time):
-                sums.update(family.of_block(block))
+        for family in families:
+            sums.update(family.of_block(block))
         return Case(sums, block.weight, block.members)
 
     def case_of_components(

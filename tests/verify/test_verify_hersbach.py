@@ -9,7 +9,20 @@ from fuxi_ens.verify import scores
 from fuxi_ens.verify.families.ensemble import EnsembleScores
 from fuxi_ens.verify.families.hersbach import HersbachParts
 from fuxi_ens.verify.families.ranks import Ranks
-from fuxi_ens.verify.hersbach import bin_lengths, decompose
+from fuxi_ens.verify.hersbach import decompose
+
+
+def bin_lengths(members, truth):
+    """Alpha and beta, each [M+1, ...] float64, of `members` [M, ...] and `truth` [...]; NaN in, NaN out."""
+    shifted = np.sort(np.subtract(members, truth, dtype=np.float64), axis=0)
+    # NaN is sorted last; one in a member must reach all bins.
+    shifted += 0.0 * shifted[-1]
+    low = np.concatenate([shifted[:1], shifted])
+    high = np.concatenate([shifted, shifted[-1:]])
+    # The truth is 0. The outer bins reach to the truth if it lies in them, and no further.
+    low[0] = np.minimum(low[0], 0.0)
+    high[-1] = np.maximum(high[-1], 0.0)
+    return np.clip(0.0, low, high) - low, high - np.clip(0.0, low, high)
 
 
 def parts(members, truth):

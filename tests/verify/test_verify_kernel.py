@@ -1,6 +1,8 @@
 """The compiled kernel against brute force in float64, other packages and closed forms; layouts; what it refuses."""
 
+import hashlib
 import math
+from pathlib import Path
 
 import numpy as np
 import properscoring
@@ -10,7 +12,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuxi_ens.verify import kernel, points, scores
+from fuxi_ens.verify import kernel, points, scores, vectors
 from fuxi_ens.verify.network import network
 from fuxi_ens.verify.points import Points, counts_above, point_statistics, with_numpy
 
@@ -253,3 +255,28 @@ def test_machine_code_survives_a_read_only_package(rng, monkeypatch):
 
     monkeypatch.setattr(compiled.numba, "njit", no_place)
     assert compiled.compiled(abs) is abs
+
+
+@pytest.mark.parametrize("members", [1, 2, 5, 50, 100])
+@pytest.mark.parametrize("field_points", [0, kernel.STRAIGHT_POINTS])
+def test_members_in_order_are_those_minus_the_truth(rng, members, field_points):
+    ensemble, truth = (part.reshape(len(part), -1) for part in fields(rng, members))
+    out, ordered = np.empty((kernel.OUTPUTS, truth.size), np.float32), np.empty_like(ensemble)
+    kernel.run(ensemble, truth[0], out, ordered, field_points=field_points)
+    np.testing.assert_array_equal(ordered, np.sort(ensemble - truth, axis=0))
+    without = np.empty_like(out)
+    kernel.run(ensemble, truth[0], without, field_points=field_points)
+    np.testing.assert_array_equal(out, without)
+
+
+def test_members_in_order_need_a_place_of_their_shape(rng):
+    ensemble, truth = fields(rng, 3)
+    flat, out = ensemble.reshape(3, -1), np.empty((kernel.OUTPUTS, truth.size), np.float32)
+    with pytest.raises(ValueError, match="shape of the ensemble"):
+        kernel.run(flat, truth.reshape(-1), out, flat[:2])
+
+
+def test_the_kernel_names_the_state_of_its_vectors():
+    """Else compiled code on disk would outlive a change of vectors.py: copy the new hash into kernel.py."""
+    source = Path(vectors.__file__).read_bytes()
+    assert hashlib.sha256(source).hexdigest() == kernel.VECTORS_SHA256

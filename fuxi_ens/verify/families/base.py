@@ -5,8 +5,9 @@ To add one:
 1. Write a module beside this one with a subclass of `Family`: `sums` names what is kept and its dimensions beyond
    (name, lead_time, region); `of_block` computes it for one field of an ensemble; `scores` makes scores of the sums.
    Only what adds may be kept (verification.md 15): no root, no ratio, no quantile. Per-point values become regional
-   sums with `block.regional`; what only needs members, ranks or CRPS terms takes them from `block.points`, which is
-   computed once for all families.
+   sums with `block.regional`; what only needs ranks or CRPS terms takes them from `block.points`, which is computed
+   once for all families; what needs members beyond a threshold or in order sums them along rows (`row_sums`), in the
+   same pass.
 2. Add the class to `FAMILIES` in `fuxi_ens/verify/families/__init__.py` and its name to `FamilyName` in
    `fuxi_ens/config/fields.py`. Settings (thresholds, bins) go into `VerifyConfig`; `from_config` picks them up.
 3. Test it against an oracle, define it in docs/verification.md.
@@ -27,6 +28,7 @@ from fuxi_ens.config import VerifyConfig
 from fuxi_ens.grid import Float
 from fuxi_ens.verify.areas import Areas
 from fuxi_ens.verify.block import Block, ClimatologyAt
+from fuxi_ens.verify.pieces import RowSums
 from fuxi_ens.verify.systems import ROLES, Role
 
 
@@ -66,6 +68,15 @@ class Family(ABC):
     def holds(self, lead_time: np.timedelta64) -> bool:
         """Whether sums of this lead time are kept; only then `of_block` is asked."""
         return True
+
+    def announce(self, block: Block) -> None:
+        """Put what it sums along rows into `block.row_sums`, under its name, before the ensemble is passed over."""
+        if (sums := self.row_sums(block)) is not None:
+            block.row_sums[self.name] = sums
+
+    def row_sums(self, block: Block) -> RowSums | None:
+        """Empty sums for one block; None for a family that sums nothing of members along rows."""
+        return None
 
     @abstractmethod
     def of_block(self, block: Block) -> Mapping[str, Float]:

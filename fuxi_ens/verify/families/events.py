@@ -21,6 +21,7 @@ from fuxi_ens.verify.block import Block
 from fuxi_ens.verify.consistency import consistency
 from fuxi_ens.verify.families.base import Family, climatology_of
 from fuxi_ens.verify.families.quantiles import is_above, labels, probability
+from fuxi_ens.verify.pieces import Piece, event_tables
 from fuxi_ens.verify.pooling import by_estimator, pooled_sum
 from fuxi_ens.verify.systems import ENSEMBLES, Role
 
@@ -39,6 +40,22 @@ class Event(NamedTuple):
     above: bool
     asked: NDArray[np.bool_]
     """[latitude, longitude]"""
+
+
+class EventRows:
+    """Points of each row by the number of members in an event."""
+
+    def __init__(self, block: Block, events: Sequence[Event]) -> None:
+        self._events = [event._replace(asked=event.asked & block.valid) for event in events]
+        self._columns = block.areas.columns
+        self.by_row = np.zeros((len(events), 2, len(self._columns), len(block.truth), block.members + 1))
+        """[event, table, set of columns, latitude, count]: all points, and those where the event occurred"""
+
+    def add(self, piece: Piece) -> None:
+        """Count the members of a piece."""
+        for event, tables in zip(self._events, self.by_row, strict=True):
+            where = event.threshold, event.above, event.asked
+            event_tables(piece.ensemble, piece.truth, *where, self._columns, piece.rows, tables)
 
 
 class EventTables(Family):
@@ -70,15 +87,18 @@ class EventTables(Family):
         """Labels of the events, and 0 to M members."""
         return {self.prefix: np.array(self.labels()), events.COUNT: np.arange(members + 1)}
 
+    def row_sums(self, block: Block) -> "EventRows":
+        """Tables of each row."""
+        return EventRows(block, self.events_of(block) or ())
+
     def of_block(self, block: Block) -> Mapping[str, Float]:
         """Both tables, [region, event, count]; points outside of the event's mask have weight 0."""
-        found = self.events_of(block)
-        if found is None:
+        by_row = block.summed(self.name, lambda: self.row_sums(block)).by_row
+        if not len(by_row):
             empty = np.zeros((len(block.areas.regions), len(self.labels()), block.members + 1))
             return dict.fromkeys(self.sums, empty)
-        rows = [_tables(block, event) for event in found]
-        forecasts, occurrences = (np.stack(part, axis=1) for part in zip(*rows, strict=True))
-        return dict(zip(self.sums, (forecasts, occurrences), strict=True))
+        tables = [[block.areas.of_rows(table) for table in event] for event in by_row]
+        return {name: np.stack([pair[k] for pair in tables], axis=1) for k, name in enumerate(self.sums)}
 
     @classmethod
     def scores(cls, data: xr.Dataset) -> Mapping[str, xr.DataArray]:
@@ -221,15 +241,3 @@ class PrecipitationEvents(EventTables):
     def has_events(cls, name: str) -> bool:
         """Precipitation only."""
         return name in PRECIPITATION
-
-
-def _tables(block: Block, event: Event) -> tuple[Float, Float]:
-    """Weights by the number of members in the event, [region, count]: of all points, of those where it occurred."""
-    asked = block.valid & event.asked
-    if event.above:
-        counts, occurred = block.counts_above(event.threshold[None])[0], block.truth > event.threshold
-    else:
-        counts = (block.ensemble < event.threshold).sum(axis=0, dtype=np.int32)
-        occurred = block.truth < event.threshold
-    slots = block.members + 1
-    return block.areas.histogram(counts, asked, slots), block.areas.histogram(counts, asked & occurred, slots)

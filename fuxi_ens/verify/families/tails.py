@@ -1,6 +1,6 @@
 """CRPS beyond climatological quantiles (verification.md 4.7)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -14,7 +14,8 @@ from fuxi_ens.grid import Float
 from fuxi_ens.verify.block import Block
 from fuxi_ens.verify.families.base import Family, climatology_of
 from fuxi_ens.verify.families.quantiles import is_above, labels
-from fuxi_ens.verify.points import point_statistics
+from fuxi_ens.verify.pieces import Piece, tail_sums
+from fuxi_ens.verify.points import Field
 from fuxi_ens.verify.pooling import by_estimator, pooled_mean
 
 
@@ -39,17 +40,16 @@ class Tails(Family):
         """above_q90, below_q10, ..."""
         return {"quantile_event": np.array(labels(self.quantiles))}
 
-    def of_block(self, block: Block) -> Mapping[str, Float]:
-        """Sums [region, quantile_event]; one copy of the ensemble at a time."""
-        tails = np.stack([self._tail(block, q) for q in self.quantiles], axis=-1)
-        return dict(zip(self.sums, tails, strict=True))
+    def row_sums(self, block: Block) -> "TailRows":
+        """Of each row."""
+        climatology = climatology_of(block)
+        return TailRows(block, [(climatology.quantile(q), is_above(q)) for q in self.quantiles])
 
-    def _tail(self, block: Block, quantile: float) -> Float:
-        """Sums of the fair and the standard CRPS, [2, region]."""
-        threshold = climatology_of(block).quantile(quantile)
-        clip = np.maximum if is_above(quantile) else np.minimum
-        clipped = point_statistics(clip(block.ensemble, threshold), clip(block.truth, threshold))
-        return block.regional(clipped.averages()[:2])
+    def of_block(self, block: Block) -> Mapping[str, Float]:
+        """Sums [region, quantile_event]."""
+        by_row = block.summed(self.name, lambda: self.row_sums(block)).by_row
+        tails = np.stack([block.areas.of_row_sums(of_event) for of_event in by_row], axis=-1)
+        return dict(zip(self.sums, tails, strict=True))
 
     @classmethod
     def scores(cls, data: xr.Dataset) -> Mapping[str, xr.DataArray]:
@@ -57,3 +57,17 @@ class Tails(Family):
         tails = pooled_mean(by_estimator(data["crps_tail_fair"], data["crps_tail_standard"], data), data["weight"])
         events = tails["quantile_event"].values
         return {f"crps_{event}": tails.sel(quantile_event=event, drop=True) for event in events}
+
+
+class TailRows:
+    """The fair and the standard CRPS of clipped values, summed along each row."""
+
+    def __init__(self, block: Block, thresholds: Sequence[tuple[Field, bool]]) -> None:
+        self._thresholds, self._valid, self._columns = thresholds, block.valid, block.areas.columns
+        self.by_row = np.empty((len(thresholds), 2, len(self._columns), len(block.truth)))
+        """[threshold, estimator, set of columns, latitude]"""
+
+    def add(self, piece: Piece) -> None:
+        """Sum the members of a piece."""
+        for (threshold, above), sums in zip(self._thresholds, self.by_row, strict=True):
+            tail_sums(piece.ordered, piece.truth, threshold, above, self._valid, self._columns, piece.rows, sums)
